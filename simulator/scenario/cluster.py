@@ -1,0 +1,152 @@
+"""Nodes, pods and money: where replicas run, how long they take to start, what takes them away.
+
+Phases and figures follow published measurements; each default names its source in the comment beside it
+(tensorfuse.io = "Reducing GPU cold start", Sep 2025, Llama-3.1-8B on one L40S; vllm#19824 = measurements in
+vllm-project/vllm issue 19824).
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from simulator.scenario.distributions import Spread, SpreadS
+from simulator.scenario.quantities import DurationS, Fraction, PositiveDurationS, Section
+
+
+def _lognormal(median_s: float, sigma: float = 0.3) -> Spread:
+    return Spread(median=median_s, sigma=sigma)
+
+
+class Reclaim(Section):
+    """How a cloud takes spot nodes back."""
+
+    mean_time_between: PositiveDurationS = 4 * 3600.0
+    """Mean node-hours between reclaims of one node (exponential). SkyPilot's spot traces: 2 to 5 h for V100s."""
+    notice: DurationS = 30.0
+    """Warning before the node goes: 120s on AWS, 30s on GCP and Azure, 0s when it just vanishes."""
+    detection: DurationS = 2.0
+    """From the cloud's notice until the node is cordoned and its pods are told to stop."""
+    replacement: bool = True
+    """Whether new spot nodes can be had after a reclaim; if not, the pool shrinks for good."""
+
+
+class NodePool(Section):
+    """Nodes of one kind and price."""
+
+    name: str
+    capacity: Literal["on-demand", "spot"] = "on-demand"
+    gpus_per_node: Annotated[int, Field(ge=1, le=16)] = 1
+    share: Annotated[float, Field(gt=0)] = 1.0
+    """Weight of this pool among all pools when a new pod is placed: two pools of equal weight get half each."""
+    max_nodes: Annotated[int, Field(ge=0)] = 1000
+    warm_nodes: Annotated[int, Field(ge=0)] = 0
+    """Nodes kept ready though empty; they are paid for."""
+    usd_per_gpu_hour: Annotated[float, Field(ge=0)] | None = None
+    """Price; without it the catalogue's price for the GPU (and the cloud, if given) is used."""
+    cloud: str | None = None
+    """Cloud whose catalogue price is meant, such as gcp or aws."""
+    provisioning: SpreadS = _lognormal(50.0)
+    """Pod unschedulable until the node is Ready with its GPU allocatable. Karpenter: 47 s to the first node."""
+    empty_node_ttl: DurationS = 60.0
+    """How long an empty node is kept before it is given back."""
+    reclaim: Reclaim | None = None
+    """Spot pools only; defaults apply to a spot pool that does not give it."""
+
+    @model_validator(mode="after")
+    def _reclaim_is_for_spot(self) -> NodePool:
+        if self.capacity == "on-demand" and self.reclaim is not None:
+            raise ValueError("reclaim is for spot pools; this one has capacity: on-demand")
+        return self
+
+
+class ColdStart(Section):
+    """From a bound pod to a ready one, phase by phase. Node provisioning belongs to the pool."""
+
+    image_pull: SpreadS = _lognormal(90.0)
+    """First pod on a node. vLLM's image is 8 to 10 GB compressed: 60 to 300 s without pre-pull."""
+    image_cached: SpreadS = Spread(fixed=1.0)
+    """Later pods on a node that has the image."""
+    prepulled: bool = True
+    """Image baked into the node (secondary boot disk, pre-pull DaemonSet): every pod finds it cached."""
+    process_start: SpreadS = _lognormal(20.0)
+    """Container start, Python imports, engine initialisation: 15 to 60 s."""
+    weights: SpreadS | None = None
+    """Storage to GPU. Without it: weight bytes over ``weights_gb_per_s``, spread by sigma 0.25."""
+    weights_gb_per_s: Annotated[float, Field(gt=0)] = 1.5
+    """Rate of reading weights, 10^9 bytes a second per replica. Llama-3.1-8B from NVMe in 5 to 20 s."""
+    compile: SpreadS = _lognormal(45.0)
+    """torch.compile with a cold cache: 10 + 42 s (tensorfuse.io). Skipped with enforce-eager."""
+    compile_cached: SpreadS = _lognormal(18.0)
+    """The same with a warm cache: 10 + 13 s (tensorfuse.io)."""
+    compile_cache: Literal["cold", "warm"] = "warm"
+    """Whether pods share a compile cache (VLLM_CACHE_ROOT on a volume)."""
+    graph_capture: SpreadS = _lognormal(20.0)
+    """Memory profiling and CUDA graph capture: 5 to 55 s. Skipped with enforce-eager, but for profiling."""
+    profiling_eager: SpreadS = _lognormal(5.0)
+    """Memory profiling alone, with enforce-eager."""
+    endpoint_propagation: SpreadS = Spread(fixed=1.0)
+    """From a pod that turns ready (or unready) until the gateway knows: EndpointSlice and proxies."""
+
+
+class Cluster(Section):
+    """Node pools and start-up times."""
+
+    pools: list[NodePool] = Field(default_factory=lambda: [NodePool(name="on-demand")], min_length=1)
+    cold_start: ColdStart = ColdStart()
+    initial: Literal["ready", "cold"] = "ready"
+    """Whether the first replicas are ready at time 0 or start cold then."""
+
+    @model_validator(mode="after")
+    def _names_are_unique(self) -> Cluster:
+        names = [pool.name for pool in self.pools]
+        if len(set(names)) != len(names):
+            raise ValueError(f"pool names must be unique, got {', '.join(names)}")
+        return self
+
+
+class Scrape(Section):
+    """How metrics get from pods to the autoscaler: scraped, averaged, late."""
+
+    interval: PositiveDurationS = 15.0
+    """Prometheus scrape interval; each pod has its own offset in it."""
+    adapter_delay: DurationS = 1.0
+    """Query and adapter time between a stored sample and what the autoscaler reads."""
+    staleness: PositiveDurationS = 300.0
+    """Prometheus forgets a series that was not scraped for this long."""
+    metrics: dict[str, str] = Field(
+        default_factory=lambda: {
+            "gpu_utilization": "DCGM_FI_DEV_GPU_UTIL",
+            "request_queue_depth": "vllm:num_requests_waiting",
+        }
+    )
+    """Names that manifests use, mapped to what pods export."""
+
+
+class Autoscaling(Section):
+    """Who sets the number of replicas: an HPA manifest, or nobody (``replicas`` stays)."""
+
+    hpa: str | None = None
+    """Path of an autoscaling/v2 HorizontalPodAutoscaler manifest, relative to the scenario."""
+    sync_period: PositiveDurationS = 15.0
+    """kube-controller-manager --horizontal-pod-autoscaler-sync-period."""
+    tolerance: Fraction = 0.1
+    """--horizontal-pod-autoscaler-tolerance."""
+    downscale_stabilization: DurationS = 300.0
+    """--horizontal-pod-autoscaler-downscale-stabilization."""
+    cpu_initialization_period: DurationS = 300.0
+    """--horizontal-pod-autoscaler-cpu-initialization-period."""
+    initial_readiness_delay: DurationS = 30.0
+    """--horizontal-pod-autoscaler-initial-readiness-delay."""
+    scrape: Scrape = Scrape()
+
+
+class Fleet(Section):
+    """The Deployment and its autoscaler."""
+
+    deployment: str | None = None
+    """Path of an apps/v1 Deployment manifest (resources, probes, grace period, preStop)."""
+    replicas: Annotated[int, Field(ge=0)] | None = None
+    """Replicas at the start (and for good, without an autoscaler); overrides the manifest's."""
+    autoscaling: Autoscaling = Autoscaling()
