@@ -43,5 +43,5 @@ class Gateway(Section):
     prefix_blocks_per_replica: Annotated[int, Field(ge=1)] = 50_000
     """Blocks that ``prefix-match`` remembers per replica (least recently used go first)."""
     load_balance_abs: Annotated[int, Field(ge=0)] = 32
-    """``prefix-match`` and ``prefix-hash`` fall back to least outstanding when the chosen replica has this many
-    more requests in flight than the least loaded one."""
+    """``prefix-match`` and ``prefix-hash`` fall back to least outstanding when the chosen replica has this
+    many more requests in flight than the least loaded one."""

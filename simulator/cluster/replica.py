@@ -1,0 +1,185 @@
+"""A replica: one engine hosted on the SimPy clock.
+
+The engine is a state machine that says when it must be advanced next; the replica keeps one wake-up armed for
+that instant. Wake-ups run after every ordinary event of the same instant (a lower SimPy priority), so that a
+schedule at time t sees all arrivals at t, whatever the order in which they were put on the event list.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
+
+from simulator.attempts import Attempt, AttemptListener
+from simulator.clock import LAST, Clock
+from simulator.engines.protocol import Delivery, DeliveryKind, Engine, EngineSnapshot
+from simulator.outcomes import Cause
+
+if TYPE_CHECKING:
+    from simpy import Event
+
+_REFUSALS: Final = {
+    "queue_full": Cause.ENGINE_QUEUE_FULL,
+    "context_length": Cause.CONTEXT_LENGTH,
+}
+
+
+class Replica:
+    """Hosts an engine and relays between it and the gateway.
+
+    Args:
+        env: the run's environment; its clock.
+        name: pod name.
+        engine: the engine.
+        listener: hears of every attempt, with the instant at which the client sees it.
+        frontend_in_ps: HTTP and tokenisation, before the engine's queue.
+        frontend_out_ps: detokenisation and HTTP, after a step.
+        on_preemption: called with (pod name, attempt) when the engine preempts a request.
+    """
+
+    def __init__(
+        self,
+        env: Clock,
+        name: str,
+        engine: Engine,
+        listener: AttemptListener,
+        *,
+        frontend_in_ps: int = 0,
+        frontend_out_ps: int = 0,
+        on_preemption: Callable[[str, Attempt], None] | None = None,
+    ) -> None:
+        self.env = env
+        self.name = name
+        self.engine = engine
+        self.alive = True
+        self._listener = listener
+        self._in_ps = frontend_in_ps
+        self._out_ps = frontend_out_ps
+        self._on_preemption = on_preemption
+        self._attempts: dict[int, Attempt] = {}
+        self._entering: dict[int, Attempt] = {}  # in the front end, not yet in the engine
+        self._armed_ps: int | None = None
+        self._on_empty: Callable[[], None] | None = None
+
+    @property
+    def in_flight(self) -> int:
+        """Attempts that this replica has and that have not ended."""
+        return len(self._attempts) + len(self._entering)
+
+    # --- from the gateway -------------------------------------------------------------------------------
+
+    def submit(self, attempt: Attempt) -> None:
+        """Take an attempt; it reaches the engine's queue after the front end's time."""
+        attempt.pod = self.name
+        if not self.alive:
+            self._listener.failed(attempt, self.env.now + self._out_ps, Cause.CUT_FAILURE, 0)
+        elif self._in_ps:
+            self._entering[attempt.attempt_id] = attempt
+            self.env.call_at(self.env.now + self._in_ps, lambda _: self._enter(attempt))
+        else:
+            self._to_engine(attempt)
+
+    def abort(self, attempt: Attempt) -> int:
+        """Drop an attempt whose client has gone."""
+        if self._entering.pop(attempt.attempt_id, None) is not None:
+            self._check_empty()
+            return 0
+        if self._attempts.pop(attempt.attempt_id, None) is None:
+            return 0  # finished in the engine, its last token still on the way to the client
+        now = self.env.now
+        generated = self.engine.abort(attempt.attempt_id, now)
+        self._arm()
+        self._check_empty()
+        return generated
+
+    # --- from the cluster -------------------------------------------------------------------------------
+
+    def kill(self, cause: Cause) -> int:
+        """The process dies: every stream breaks now. Returns how many did."""
+        if not self.alive:
+            return 0
+        self.alive = False
+        now = self.env.now
+        cut = list(self._attempts.values()) + list(self._entering.values())
+        entering = set(self._entering)
+        self._attempts.clear()
+        self._entering.clear()
+        for attempt in cut:
+            generated = 0
+            if attempt.attempt_id not in entering:
+                generated = self.engine.abort(attempt.attempt_id, now)
+            self._listener.failed(attempt, now + self._out_ps, cause, generated)
+        self._armed_ps = None
+        self._check_empty()
+        return len(cut)
+
+    def when_empty(self, callback: Callable[[], None]) -> None:
+        """Call once as soon as nothing is in flight (at once if that is now)."""
+        self._on_empty = callback
+        self._check_empty()
+
+    def peek(self) -> EngineSnapshot:
+        """The engine's state now."""
+        return self.engine.peek(self.env.now)
+
+    # --- the engine's clock -----------------------------------------------------------------------------
+
+    def _enter(self, attempt: Attempt) -> None:
+        if self._entering.pop(attempt.attempt_id, None) is not None:
+            self._to_engine(attempt)
+
+    def _to_engine(self, attempt: Attempt) -> None:
+        now = self.env.now
+        refusal = self.engine.submit(attempt.engine_request, now)
+        if refusal is not None:
+            self._listener.failed(attempt, now + self._out_ps, _REFUSALS[refusal], 0)
+            self._check_empty()
+            return
+        attempt.engine_ps = now
+        self._attempts[attempt.attempt_id] = attempt
+        self._arm()
+
+    def _arm(self) -> None:
+        due = self.engine.next_time()
+        if due is None or due == self._armed_ps:
+            return
+        self._armed_ps = due
+        self.env.call_at(due, self._wake, LAST)
+
+    def _wake(self, _event: Event) -> None:
+        now = self.env.now
+        if now != self._armed_ps or not self.alive:
+            return  # an earlier wake-up replaced this one
+        self._armed_ps = None
+        deliveries = self.engine.advance(now)
+        if deliveries:
+            self._relay(deliveries)
+        self._arm()
+
+    def _relay(self, deliveries: list[Delivery]) -> None:
+        out_ps = self._out_ps
+        for time_ps, kind, request_id, detail in deliveries:
+            attempt = self._attempts.get(request_id)
+            if attempt is None:
+                continue  # aborted at this very instant by a listener
+            if kind == DeliveryKind.FINISHED:
+                assert detail is not None
+                del self._attempts[request_id]
+                self._listener.finished(attempt, time_ps + out_ps, detail)
+            elif kind == DeliveryKind.FIRST_TOKEN:
+                attempt.first_token_ps = time_ps + out_ps
+                self._listener.first_token(attempt, time_ps + out_ps)
+            elif kind == DeliveryKind.SCHEDULED:
+                if attempt.scheduled_ps is None:
+                    attempt.scheduled_ps = time_ps
+            else:
+                attempt.preemptions += 1
+                if self._on_preemption is not None:
+                    self._on_preemption(self.name, attempt)
+        if self._on_empty is not None:
+            self._check_empty()
+
+    def _check_empty(self) -> None:
+        if self._on_empty is not None and not self._attempts and not self._entering:
+            callback, self._on_empty = self._on_empty, None
+            callback()
