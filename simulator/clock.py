@@ -10,8 +10,7 @@ from collections.abc import Callable
 from typing import Final
 
 import simpy
-from simpy.core import EventPriority
-from simpy.events import NORMAL
+from simpy.events import NORMAL, EventPriority
 
 LAST: Final = EventPriority(2)
 """After every ordinary event of the same instant (SimPy: URGENT 0, NORMAL 1)."""
