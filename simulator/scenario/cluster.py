@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from simulator.scenario.distributions import Spread, SpreadS
+from simulator.scenario.spread import Spread, SpreadS
 from simulator.scenario.quantities import DurationS, Fraction, PositiveDurationS, Section
 
 
