@@ -11,8 +11,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from simulator.scenario.spread import Spread, SpreadS
 from simulator.scenario.quantities import DurationS, Fraction, PositiveDurationS, Section
+from simulator.scenario.spread import Spread, SpreadS
 
 
 def _lognormal(median_s: float, sigma: float = 0.3) -> Spread:

@@ -43,7 +43,9 @@ def scenario_page() -> str:
         lines.append("| key | type | default | meaning |\n| --- | --- | --- | --- |\n")
         for name, field in model.model_fields.items():
             kind = _type_name(field.annotation, field)
-            lines.append(f"| `{field.alias or name}` | {kind} | {_default(field)} | {_text(field.description)} |\n")
+            lines.append(
+                f"| `{field.alias or name}` | {kind} | {_default(field)} | {_text(field.description)} |\n"
+            )
     return "".join(lines)
 
 
@@ -108,7 +110,9 @@ def _type_name(kind: Any, field: FieldInfo | None = None) -> str:
 def _default(field: FieldInfo) -> str:
     if field.is_required():
         return "required"
-    value = field.get_default(call_default_factory=True) if field.default_factory is not None else field.default
+    value = (
+        field.get_default(call_default_factory=True) if field.default_factory is not None else field.default
+    )
     if value is None or value is PydanticUndefined:
         return ""
     if isinstance(value, BaseModel):

@@ -44,9 +44,7 @@ def _key_path(data: Any, loc: Sequence[str | int]) -> list[str | int]:
     path: list[str | int] = []
     here = data
     for index, part in enumerate(loc):
-        if isinstance(here, dict) and part in here:
-            here = here[part]
-        elif isinstance(here, list) and isinstance(part, int) and part < len(here):
+        if (isinstance(here, dict) and part in here) or (isinstance(here, list) and isinstance(part, int) and part < len(here)):
             here = here[part]
         elif index == len(loc) - 1 and isinstance(here, dict):
             path.append(part)  # a missing key
@@ -62,7 +60,11 @@ def _reason(model: type[BaseModel], path: Sequence[str | int], item: ErrorDetail
     if kind == "extra_forbidden":
         known = _known_keys(model, path[:-1])
         close = difflib.get_close_matches(str(path[-1]), known, n=1)
-        hint = f"; did you mean {close[0]!r}?" if close else (f"; known here: {', '.join(known)}" if known else "")
+        hint = (
+            f"; did you mean {close[0]!r}?"
+            if close
+            else (f"; known here: {', '.join(known)}" if known else "")
+        )
         return f"unknown key{hint}"
     if kind == "missing":
         return "this key is required"

@@ -32,6 +32,9 @@ class _Loader(yaml.SafeLoader):
 class YamlSource:
     """A YAML file: its text, its data, and the line of each key.
 
+    A file may say ``extends: other.yaml`` and give only what differs: mappings are merged key by key, anything
+    else (lists too) replaces the base's value.
+
     Args:
         path: the file, as the user named it.
 
@@ -39,8 +42,9 @@ class YamlSource:
         ScenarioError: the file cannot be read, is not YAML, or is not a mapping.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, _extended_by: tuple[Path, ...] = ()) -> None:
         self.path = path
+        self.base: YamlSource | None = None
         try:
             self.text = path.read_text(encoding="utf-8")
         except FileNotFoundError:
@@ -62,10 +66,29 @@ class YamlSource:
         if not isinstance(data, dict):
             raise ScenarioError(f"expected keys and values, got a {type(data).__name__}", file=str(path))
         self.data: dict[str, Any] = data
+        if "extends" in data:
+            self._extend(data.pop("extends"), (*_extended_by, path.resolve()))
+
+    def _extend(self, base: Any, chain: tuple[Path, ...]) -> None:
+        where = self.where(["extends"])
+        if not isinstance(base, str):
+            raise ScenarioError("expected the path of a scenario file", file=where, key="extends")
+        path = self.path.parent / base
+        if path.resolve() in chain:
+            raise ScenarioError(f"{base} extends this file in turn", file=where, key="extends")
+        if not path.is_file():
+            raise ScenarioError(f"no such file: {path}", file=where, key="extends")
+        self.base = YamlSource(path, chain)
+        if path.parent.resolve() != self.path.parent.resolve():
+            raise ScenarioError("expected a file in the same folder", file=where, key="extends")
+        self.data = _merge(self.base.data, self.data)
 
     def where(self, key_path: Sequence[str | int]) -> str:
-        """``file:line`` of the deepest part of a key path that the file has."""
-        node, line = self._root, None
+        """``file:line`` of the deepest part of a key path that the file, or the one it extends, has."""
+        return self._find(key_path)[1]
+
+    def _find(self, key_path: Sequence[str | int]) -> tuple[int, str]:
+        node, line, depth = self._root, None, 0
         for part in key_path:
             found = None
             if isinstance(node, yaml.MappingNode):
@@ -77,5 +100,17 @@ class YamlSource:
                 line = found.start_mark.line
             if found is None:
                 break
-            node = found
-        return str(self.path) if line is None else f"{self.path}:{line + 1}"
+            node, depth = found, depth + 1
+        if self.base is not None and depth < len(key_path):
+            in_base = self.base._find(key_path)
+            if in_base[0] > depth:
+                return in_base
+        return depth, str(self.path) if line is None else f"{self.path}:{line + 1}"
+
+
+def _merge(base: dict[str, Any], change: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in change.items():
+        before = merged.get(key)
+        merged[key] = _merge(before, value) if isinstance(before, dict) and isinstance(value, dict) else value
+    return merged

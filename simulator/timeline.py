@@ -1,0 +1,172 @@
+"""Samples the whole system at a fixed interval: one row of timeline.parquet a time.
+
+Gauges are read at the end of an interval; rates and counts cover it. Looking changes nothing: engines are
+peeked, never advanced.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from simpy import Event
+
+from simulator.clock import LAST, Clock
+from simulator.engines.protocol import EngineCounters, EngineSnapshot
+from simulator.units import PS_PER_S, to_s
+
+if TYPE_CHECKING:
+    from simulator.clients.client import Client
+    from simulator.cluster.cluster import Cluster
+    from simulator.cluster.replica import Replica
+    from simulator.gateway.gateway import Gateway
+    from simulator.records.sink import RecordSink
+
+
+@dataclass(slots=True)
+class FleetTotals:
+    """Engine counters summed over every replica there ever was."""
+
+    busy_ps: int = 0
+    prompt_tokens: int = 0
+    generation_tokens: int = 0
+    prefix_cache_queries: int = 0
+    prefix_cache_hits: int = 0
+    num_preemptions: int = 0
+
+    def add(self, now: EngineCounters, before: EngineCounters) -> None:
+        """Add what changed between two readings of one engine."""
+        for item in fields(self):
+            name = item.name
+            setattr(self, name, getattr(self, name) + getattr(now, name) - getattr(before, name))
+
+
+class TimelineSampler:
+    """Writes a row every ``interval_ps`` and keeps the fleet's counters.
+
+    Args:
+        clock: the run's clock.
+        interval_ps: spacing of the rows.
+        sink: takes the rows.
+        cluster: pods, nodes, money.
+        gateway: its queue.
+        client: arrivals, ends, first tokens.
+        gpu_memory_used_bytes: what a serving replica's GPU holds; vLLM reserves it whole at start.
+    """
+
+    def __init__(
+        self,
+        clock: Clock,
+        interval_ps: int,
+        sink: RecordSink,
+        cluster: Cluster,
+        gateway: Gateway,
+        client: Client,
+        gpu_memory_used_bytes: float,
+    ) -> None:
+        self.totals = FleetTotals()
+        self.serving_ps = 0
+        """Replica-time spent serving, the denominator of GPU utilisation."""
+        self._clock = clock
+        self._interval_ps = interval_ps
+        self._sink = sink
+        self._cluster = cluster
+        self._gateway = gateway
+        self._client = client
+        self._gpu_memory_used_bytes = gpu_memory_used_bytes
+        self._seen: dict[Replica, tuple[EngineCounters, int]] = {}
+        self._last_ps = 0
+        self._retired_busy_ps = 0
+        self._retired_serving_ps = 0
+
+    def replica_started(self, replica: Replica) -> None:
+        """A replica serves from now on."""
+        self._seen[replica] = (EngineCounters(), self._clock.now)
+
+    def replica_stopped(self, replica: Replica) -> None:
+        """Its engine will not move any more: take its last counters before it is forgotten."""
+        busy_ps, serving_ps, _ = self._read(replica)
+        self._retired_busy_ps += busy_ps
+        self._retired_serving_ps += serving_ps
+        self._seen.pop(replica, None)
+
+    def process(self) -> Generator[Event, None, None]:
+        """The SimPy process: samples until the run ends."""
+        while True:
+            due = Event(self._clock)
+            self._clock.call_at(self._last_ps + self._interval_ps, lambda _, due=due: due.succeed(), LAST)
+            yield due
+            self.sample()
+
+    def sample(self) -> None:
+        """Write the row of the interval that ends now; nothing if it is empty."""
+        now = self._clock.now
+        interval_ps = now - self._last_ps
+        if interval_ps <= 0:
+            return
+        before = FleetTotals(**{item.name: getattr(self.totals, item.name) for item in fields(FleetTotals)})
+        running = waiting = busy_ps = serving_ps = 0
+        usage: list[float] = []
+        for replica in list(self._seen):
+            replica_busy_ps, replica_serving_ps, snapshot = self._read(replica)
+            busy_ps += replica_busy_ps
+            serving_ps += replica_serving_ps
+            running += snapshot.running
+            waiting += snapshot.waiting
+            usage.append(snapshot.kv_cache_usage)
+        busy_ps += self._retired_busy_ps
+        serving_ps += self._retired_serving_ps
+        self._retired_busy_ps = self._retired_serving_ps = 0
+        self._last_ps = now
+        totals, cluster, stats = self.totals, self._cluster, self._client.drain_interval()
+        nodes = cluster.nodes_by_capacity()
+        row: tuple[Any, ...] = (
+            to_s(now),
+            interval_ps / PS_PER_S,
+            stats.arrivals,
+            stats.attempts,
+            stats.completed,
+            stats.fell_back,
+            stats.errors,
+            stats.slo_good,
+            _quantile(stats.ttft_s, 0.5),
+            _quantile(stats.ttft_s, 0.99),
+            _quantile(stats.tpot_s, 0.5),
+            self._gateway.queue_length,
+            running,
+            waiting,
+            running / len(usage) if usage else None,
+            float(np.mean(usage)) if usage else None,
+            max(usage) if usage else None,
+            busy_ps / serving_ps if serving_ps else None,
+            self._gpu_memory_used_bytes if usage else None,
+            totals.prompt_tokens - before.prompt_tokens,
+            totals.generation_tokens - before.generation_tokens,
+            totals.prefix_cache_queries - before.prefix_cache_queries,
+            totals.prefix_cache_hits - before.prefix_cache_hits,
+            totals.num_preemptions - before.num_preemptions,
+            cluster.desired,
+            cluster.provisioned,
+            cluster.ready,
+            cluster.terminating,
+            nodes["on-demand"],
+            nodes["spot"],
+            cluster.cost_usd(now) + self._client.fallback_cost_usd,
+        )
+        self._sink.timeline(row)
+
+    def _read(self, replica: Replica) -> tuple[int, int, EngineSnapshot]:
+        """What the replica did since it was last looked at; its counters go into the totals."""
+        counters, since_ps = self._seen[replica]
+        snapshot = replica.peek()
+        self.totals.add(snapshot.counters, counters)
+        self._seen[replica] = (snapshot.counters, self._clock.now)
+        serving_ps = self._clock.now - since_ps
+        self.serving_ps += serving_ps
+        return snapshot.counters.busy_ps - counters.busy_ps, serving_ps, snapshot
+
+
+def _quantile(values: list[float], share: float) -> float | None:
+    return float(np.quantile(values, share)) if values else None
