@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 from simulator.scenario.manifests.hpa import (
-    HorizontalPodAutoscaler,
+    HpaManifest,
     HpaMetric,
     HpaScalingRules,
     MetricTargetManifest,
@@ -186,7 +186,7 @@ def _rules(rules: HpaScalingRules | None) -> ScalingRules | None:
     return ScalingRules(rules.stabilization_window_seconds, policies, rules.select_policy, rules.tolerance)
 
 
-def hpa_spec(manifest: HorizontalPodAutoscaler) -> HpaSpec:
+def hpa_spec(manifest: HpaManifest) -> HpaSpec:
     """The spec of a manifest that `simulator.scenario.manifests.load_hpa` has read."""
     spec = manifest.spec
     behavior = None

@@ -160,7 +160,7 @@ class HpaSnapshot:
     scale: Scale | ScaleError
     pods: tuple[Pod, ...] = ()
     readings: tuple[Reading, ...] = ()
-    controller: HpaController = HpaController()
+    controller: HpaController = field(default_factory=HpaController)
 
 
 @dataclass(frozen=True, slots=True)

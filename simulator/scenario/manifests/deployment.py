@@ -44,7 +44,7 @@ class RollingUpdate(KubernetesObject):
     @model_validator(mode="after")
     def _can_move(self) -> Self:
         if self.max_surge in (0, "0%") and self.max_unavailable in (0, "0%"):
-            raise refuse("maxUnavailable", "may not be 0 when maxSurge is 0")
+            raise refuse("may not be 0 when maxSurge is 0", "maxUnavailable")
         return self
 
     @staticmethod
@@ -80,7 +80,7 @@ class DeploymentStrategy(KubernetesObject):
     @model_validator(mode="after")
     def _recreate_has_no_rolling_update(self) -> Self:
         if self.type == "Recreate" and self.rolling_update is not None:
-            raise refuse("rollingUpdate", "not allowed with type Recreate")
+            raise refuse("not allowed with type Recreate", "rollingUpdate")
         return self
 
 
@@ -99,15 +99,15 @@ class DeploymentSpec(KubernetesObject):
     @model_validator(mode="after")
     def _selects_its_pods(self) -> Self:
         if not self.selector.match_labels and not self.selector.match_expressions:
-            raise refuse("selector", "expected matchLabels or matchExpressions")
+            raise refuse("expected matchLabels or matchExpressions", "selector")
         labels = self.template.metadata.labels
         for key, value in self.selector.match_labels.items():
             if labels.get(key) != value:
-                raise refuse("template.metadata.labels", f"the selector wants {key}: {value}")
+                raise refuse(f"the selector wants {key}: {value}", "template", "metadata", "labels")
         return self
 
 
-class Deployment(KubernetesObject):
+class DeploymentManifest(KubernetesObject):
     """A Deployment manifest."""
 
     api_version: Literal["apps/v1"]
@@ -120,8 +120,13 @@ class Deployment(KubernetesObject):
     def pod(self) -> PodSpec:
         return self.spec.template.spec
 
+    @property
+    def gpus(self) -> int:
+        """GPUs that one replica takes."""
+        return self.pod.gpus
 
-def load_deployment(path: str | Path) -> Deployment:
+
+def load_deployment(path: str | Path) -> DeploymentManifest:
     """The Deployment in a YAML file.
 
     Raises:
@@ -129,4 +134,4 @@ def load_deployment(path: str | Path) -> Deployment:
     """
     old = "gone since Kubernetes 1.16; its spec is nearly that of apps/v1, where selector is required"
     hint = dict.fromkeys(("extensions/v1beta1", "apps/v1beta1", "apps/v1beta2"), old)
-    return load_manifest(path, Deployment, "Deployment", "apps/v1", hint)
+    return load_manifest(path, DeploymentManifest, "Deployment", "apps/v1", hint)

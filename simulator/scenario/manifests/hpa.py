@@ -60,9 +60,9 @@ def _require_one(target: MetricTargetManifest, kind: str, **choices: int | None)
     given = [key for key, value in choices.items() if value is not None]
     if not given:
         wanted = " or ".join(choices)
-        raise refuse(f"target.{next(iter(choices))}", f"a {kind} metric needs {wanted} above 0")
+        raise refuse(f"a {kind} metric needs {wanted} above 0", "target", next(iter(choices)))
     if len(given) > 1:
-        raise refuse(f"target.{given[1]}", f"a {kind} metric takes one of {', '.join(given)}")
+        raise refuse(f"a {kind} metric takes one of {', '.join(given)}", "target", given[1])
 
 
 class ResourceMetricSource(KubernetesObject):
@@ -168,9 +168,9 @@ class HpaMetric(KubernetesObject):
         }
         for key, source in given.items():
             if source is not None and key != wanted:
-                raise refuse(key, f"a metric of type {self.type} takes {wanted}, not {key}")
+                raise refuse(f"a metric of type {self.type} takes {wanted}, not {key}", key)
         if given[wanted] is None:
-            raise refuse(wanted, f"required for a metric of type {self.type}")
+            raise refuse(f"required for a metric of type {self.type}", wanted)
         return self
 
 
@@ -224,13 +224,13 @@ class HpaSpecManifest(KubernetesObject):
     def _check(self) -> Self:
         minimum = 1 if self.min_replicas is None else self.min_replicas
         if self.max_replicas < minimum:
-            raise refuse("maxReplicas", f"expected at least minReplicas ({minimum}), not {self.max_replicas}")
+            raise refuse(f"expected at least minReplicas ({minimum}), not {self.max_replicas}", "maxReplicas")
         if minimum == 0 and not any(metric.type in ("Object", "External") for metric in self.metrics):
-            raise refuse("minReplicas", "0 needs at least one Object or External metric")
+            raise refuse("0 needs at least one Object or External metric", "minReplicas")
         return self
 
 
-class HorizontalPodAutoscaler(KubernetesObject):
+class HpaManifest(KubernetesObject):
     """A HorizontalPodAutoscaler manifest."""
 
     api_version: Literal["autoscaling/v2"]
@@ -240,7 +240,7 @@ class HorizontalPodAutoscaler(KubernetesObject):
     status: FreeForm | None = None
 
 
-def load_hpa(path: str | Path) -> HorizontalPodAutoscaler:
+def load_hpa(path: str | Path) -> HpaManifest:
     """The HorizontalPodAutoscaler in a YAML file.
 
     Raises:
@@ -254,4 +254,4 @@ def load_hpa(path: str | Path) -> HorizontalPodAutoscaler:
         "autoscaling/v2beta1": f"v2beta1 is gone since Kubernetes 1.25; {convert}",
         "autoscaling/v2beta2": f"v2beta2 is gone since Kubernetes 1.26; its spec is that of v2, {convert}",
     }
-    return load_manifest(path, HorizontalPodAutoscaler, "HorizontalPodAutoscaler", "autoscaling/v2", hint)
+    return load_manifest(path, HpaManifest, "HorizontalPodAutoscaler", "autoscaling/v2", hint)

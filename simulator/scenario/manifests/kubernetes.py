@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from decimal import ROUND_UP, Decimal
 from pathlib import Path
 from types import UnionType
@@ -28,7 +29,9 @@ _QUANTITY: Final = re.compile(
     r"([+-]?(?:\d+\.?\d*|\.\d+))(?:([numkMGTPE]|[KMGTPE]i)|[eE]([+-]?\d+))?", re.ASCII
 )
 _SUFFIXES: Final = {
-    **{"n": Decimal(10) ** -9, "u": Decimal(10) ** -6, "m": Decimal(10) ** -3},
+    "n": Decimal(10) ** -9,
+    "u": Decimal(10) ** -6,
+    "m": Decimal(10) ** -3,
     **{name: Decimal(1000) ** power for power, name in enumerate("kMGTPE", start=1)},
     **{f"{name}i": Decimal(1024) ** power for power, name in enumerate("KMGTPE", start=1)},
 }
@@ -135,14 +138,14 @@ class LabelSelector(KubernetesObject):
         return ",".join(parts)
 
 
-def refuse(key: str, reason: str) -> PydanticCustomError:
+def refuse(reason: str, *keys: str) -> PydanticCustomError:
     """An error to raise in a validator of a part, about one of the keys below it.
 
     Args:
-        key: path below the part, such as ``target.averageValue``.
         reason: what is wrong and what was expected.
+        keys: path below the part, such as ``"target", "averageValue"``; none for the part itself.
     """
-    return PydanticCustomError("manifest", "{reason}", {"reason": reason, "key": key})
+    return PydanticCustomError("manifest", "{reason}", {"reason": reason, "keys": keys})
 
 
 Manifest = TypeVar("Manifest", bound=KubernetesObject)
@@ -163,31 +166,64 @@ class _UniqueKeyLoader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def _documents(file: str, text: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Every object of a file with its path; a ``List`` is opened."""
+@dataclass(frozen=True, slots=True)
+class _Document:
+    """One object of a file: its place among others, its data, and its YAML nodes, which know their lines."""
+
+    place: str
+    data: Mapping[str, Any]
+    node: yaml.Node
+
+    def where(self, file: str, path: Sequence[str | int]) -> str:
+        """``file:line`` of the deepest part of a path that is there."""
+        node, line = self.node, self.node.start_mark.line
+        for step in path:
+            found = _child(node, step)
+            if found is None:
+                break
+            line, node = found
+        return f"{file}:{line + 1}"
+
+
+def _child(node: yaml.Node, step: str | int) -> tuple[int, yaml.Node] | None:
+    if isinstance(node, yaml.MappingNode):
+        for key_node, value_node in node.value:
+            if key_node.value == step:
+                return key_node.start_mark.line, value_node
+    elif isinstance(node, yaml.SequenceNode) and isinstance(step, int) and step < len(node.value):
+        return node.value[step].start_mark.line, node.value[step]
+    return None
+
+
+def _documents(file: str, text: str) -> Iterator[_Document]:
+    """Every object of a file; a ``List`` is opened."""
     try:
-        documents = [d for d in yaml.load_all(text, Loader=_UniqueKeyLoader) if d is not None]
+        loaded = list(yaml.load_all(text, Loader=_UniqueKeyLoader))
+        nodes = list(yaml.compose_all(text, Loader=yaml.SafeLoader))
     except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark
-        where = f" (line {mark.line + 1}, column {mark.column + 1})" if mark else ""
-        raise ScenarioError(f"not valid YAML: {error.problem}{where}", file=file) from error
+        where = f"{file}:{error.problem_mark.line + 1}" if error.problem_mark else file
+        raise ScenarioError(f"not valid YAML: {error.problem}", file=where) from None
     except (yaml.YAMLError, TypeError, ValueError) as error:
-        raise ScenarioError(f"not valid YAML: {error}", file=file) from error
-    for number, document in enumerate(documents):
-        prefix = f"document {number + 1}" if len(documents) > 1 else ""
-        if not isinstance(document, Mapping):
+        raise ScenarioError(f"not valid YAML: {error}", file=file) from None
+    several = sum(data is not None for data in loaded) > 1
+    for number, (data, node) in enumerate(zip(loaded, nodes, strict=True), start=1):
+        if data is None:
+            continue
+        place = f"document {number}" if several else ""
+        if not isinstance(data, Mapping):
             raise ScenarioError(
-                f"expected a mapping with apiVersion and kind, not {type(document).__name__}",
+                f"expected a mapping with apiVersion and kind, not {type(data).__name__}",
                 file=file,
-                key=prefix or None,
+                key=place or None,
             )
-        items = document.get("items")
-        if document.get("kind") == "List" and isinstance(items, list):
+        items, found = data.get("items"), _child(node, "items")
+        if data.get("kind") == "List" and isinstance(items, list) and found is not None:
             for index, item in enumerate(items):
-                if isinstance(item, Mapping):
-                    yield f"{prefix + ' ' if prefix else ''}items[{index}]", item
+                below = _child(found[1], index)
+                if isinstance(item, Mapping) and below is not None:
+                    yield _Document(f"{place} items[{index}]".strip(), item, below[1])
         else:
-            yield prefix, document
+            yield _Document(place, data, node)
 
 
 def _part_at(model: Any, step: str | int) -> Any:
@@ -236,15 +272,19 @@ def _reason(error: ErrorDetails, model: type[KubernetesObject]) -> str:
     return f"expected {message}, not {given!r}" if message != error["msg"] else f"{message}, got {given!r}"
 
 
-def _key_path(prefix: str, error: ErrorDetails) -> str | None:
-    path = ""
+def _steps(error: ErrorDetails) -> list[str | int]:
+    """The keys from the object's root to what is wrong."""
     steps: list[str | int] = [*error["loc"]]
     if error["type"] == "manifest":
-        steps.append(error["ctx"]["key"])
+        steps.extend(step for step in error["ctx"]["keys"] if step)
+    return steps
+
+
+def _key_path(place: str, steps: Sequence[str | int]) -> str | None:
+    path = ""
     for step in steps:
         path += f"[{step}]" if isinstance(step, int) else f".{step}" if path else step
-    path = path.removesuffix(".")
-    return " ".join(part for part in (prefix, path) if part) or None
+    return f"{place} {path}".strip() or None
 
 
 def load_manifest(
@@ -265,32 +305,40 @@ def load_manifest(
     file = str(path)
     try:
         text = Path(path).read_text(encoding="utf-8")
-    except FileNotFoundError as error:
-        raise ScenarioError("no such file", file=file) from error
+    except FileNotFoundError:
+        raise ScenarioError("no such file", file=file) from None
     except (OSError, UnicodeDecodeError) as error:
-        raise ScenarioError(f"cannot be read: {error}", file=file) from error
+        raise ScenarioError(f"cannot be read: {error}", file=file) from None
     documents = list(_documents(file, text))
-    found = [(prefix, document) for prefix, document in documents if document.get("kind") == kind]
+    found = [document for document in documents if document.data.get("kind") == kind]
     if not found:
-        kinds = sorted({str(document.get("kind", "no kind")) for _, document in documents})
+        kinds = sorted({str(document.data.get("kind", "no kind")) for document in documents})
         there = f"it has {', '.join(kinds)}" if kinds else "it is empty"
         raise ScenarioError(f"expected a manifest of kind {kind}; {there}", file=file, key="kind")
     if len(found) > 1:
-        names = ", ".join(str((document.get("metadata") or {}).get("name")) for _, document in found)
+        names = ", ".join(_name(document.data) for document in found)
         raise ScenarioError(
             f"expected one manifest of kind {kind}, found {len(found)}: {names}", file=file, key="kind"
         )
-    prefix, document = found[0]
-    given = document.get("apiVersion")
+    document = found[0]
+    given = document.data.get("apiVersion")
     if given != api_version:
         advice = hint.get(str(given), "")
         raise ScenarioError(
             f"expected {api_version}, not {given!r}{'; ' if advice else ''}{advice}",
-            file=file,
-            key=" ".join(part for part in (prefix, "apiVersion") if part),
+            file=document.where(file, ["apiVersion"]),
+            key=_key_path(document.place, ["apiVersion"]),
         )
     try:
-        return model.model_validate(document)
+        return model.model_validate(document.data)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        raise ScenarioError(_reason(first, model), file=file, key=_key_path(prefix, first)) from None
+        steps = _steps(first)
+        raise ScenarioError(
+            _reason(first, model), file=document.where(file, steps), key=_key_path(document.place, steps)
+        ) from None
+
+
+def _name(manifest: Mapping[str, Any]) -> str:
+    metadata = manifest.get("metadata")
+    return str(metadata.get("name", "unnamed")) if isinstance(metadata, Mapping) else "unnamed"

@@ -92,7 +92,7 @@ class Probe(KubernetesObject):
     def _has_one_handler(self) -> Self:
         handlers = (self.exec, self.http_get, self.tcp_socket, self.grpc)
         if sum(handler is not None for handler in handlers) != 1:
-            raise refuse("", "expected exactly one of exec, httpGet, tcpSocket, grpc")
+            raise refuse("expected exactly one of exec, httpGet, tcpSocket, grpc")
         return self
 
 
@@ -108,7 +108,7 @@ class LifecycleHandler(KubernetesObject):
     def _has_one_handler(self) -> Self:
         handlers = (self.exec, self.http_get, self.tcp_socket, self.sleep)
         if sum(handler is not None for handler in handlers) != 1:
-            raise refuse("", "expected exactly one of exec, httpGet, tcpSocket, sleep")
+            raise refuse("expected exactly one of exec, httpGet, tcpSocket, sleep")
         return self
 
     @property
@@ -143,11 +143,11 @@ class ResourceRequirements(KubernetesObject):
         request, maximum = self.requests.get(GPU_RESOURCE), self.limits.get(GPU_RESOURCE)
         for key, gpus in (("requests", request), ("limits", maximum)):
             if gpus is not None and (gpus < 0 or gpus % 1000):
-                raise refuse(f"{key}.{GPU_RESOURCE}", "expected a whole number of GPUs")
+                raise refuse("expected a whole number of GPUs", key, GPU_RESOURCE)
         if request is not None and maximum is None:
-            raise refuse(f"limits.{GPU_RESOURCE}", "required where GPUs are requested")
+            raise refuse("required where GPUs are requested", "limits", GPU_RESOURCE)
         if request is not None and request != maximum:
-            raise refuse(f"limits.{GPU_RESOURCE}", f"expected the same as the request ({request // 1000})")
+            raise refuse(f"expected the same as the request ({request // 1000})", "limits", GPU_RESOURCE)
         return self
 
     @property
@@ -199,9 +199,11 @@ class Container(KubernetesObject):
     def _probes_succeed_once(self) -> Self:
         for key, probe in (("livenessProbe", self.liveness_probe), ("startupProbe", self.startup_probe)):
             if probe is not None and probe.success_threshold != 1:
-                raise refuse(f"{key}.successThreshold", f"must be 1 for a {key}")
+                raise refuse(f"must be 1 for a {key}", key, "successThreshold")
         if self.readiness_probe is not None and self.readiness_probe.termination_grace_period_seconds:
-            raise refuse("readinessProbe.terminationGracePeriodSeconds", "not allowed for a readinessProbe")
+            raise refuse(
+                "not allowed for a readinessProbe", "readinessProbe", "terminationGracePeriodSeconds"
+            )
         return self
 
     @property
