@@ -5,6 +5,7 @@ Times count from the start of the entry. `simulator.workload` gives each kind it
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
@@ -58,7 +59,7 @@ class ConstantArrivals(Section):
 
 
 class SpikeArrivals(Section):
-    """A base rate with trapezoid spikes; the base is solved for, so that the mean holds with the spikes in."""
+    """A base rate with trapezoid spikes; the base is solved for, so that the mean includes the spikes."""
 
     kind: Literal["spikes"]
     mean_rate: PositiveRatePerS
@@ -93,10 +94,10 @@ class SpikeArrivals(Section):
         if length <= 0:
             raise ValueError("a spike needs a ramp, hold or decay above 0")
         starts = sorted(self.times or [])
-        gaps = [b - a for a, b in zip(starts, starts[1:])] if self.every is None else [self.every]
+        gaps = [b - a for a, b in pairwise(starts)] if self.every is None else [self.every]
         if any(gap < length for gap in gaps):
             raise ValueError(
-                f"spikes overlap: each lasts {length:g} s, the next starts after {min(gaps):g} s"
+                f"spikes overlap: each lasts {length:g} s, the next starts {min(gaps):g} s later"
             )
         return self
 
@@ -135,15 +136,10 @@ class WeeklyArrivals(Section):
     kind: Literal["weekly"]
     mean_rate: PositiveRatePerS
     """Mean over a whole week."""
-    days: Annotated[list[Annotated[float, Field(ge=0)]], Field(min_length=7, max_length=7)] = [
-        1.0,
-        1.0,
-        1.0,
-        1.0,
-        1.0,
-        0.6,
-        0.6,
-    ]
+    days: Annotated[tuple[Annotated[float, Field(ge=0)], ...], Field(min_length=7, max_length=7)] = (
+        *(1.0,) * 5,
+        *(0.6,) * 2,
+    )
     """Traffic of Monday to Sunday relative to each other; hours between two noons blend linearly."""
     first_day: Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"] = "mon"
     peak_to_trough: Annotated[float, Field(ge=1)] = 1.0
@@ -178,7 +174,7 @@ class CurveArrivals(Section):
     @model_validator(mode="after")
     def _rising(self) -> Self:
         times = [point.at for point in self.points]
-        if any(b < a for a, b in zip(times, times[1:])):
+        if any(b < a for a, b in pairwise(times)):
             raise ValueError("points must be in time order (two at the same time make a step)")
         if self.period is not None and times[-1] > self.period:
             raise ValueError("points must lie within the period")
@@ -238,7 +234,7 @@ class TraceArrivals(Section):
     """Path, relative to the scenario file; ``.gz`` is read as such."""
     format: Literal["csv", "azure", "mooncake", "burstgpt"] = "csv"
     prefix_block_tokens: Tokens | None = None
-    """Tokens that each prefix block id stands for; needed by a csv with prefix_block_ids, 512 for mooncake."""
+    """Tokens that each prefix block id stands for: needed by a csv that has such ids; mooncake has 512."""
     start: DurationS = 0.0
     """Leave out what comes before this time of the trace, and start there."""
     limit: Annotated[int, Field(ge=1)] | None = None

@@ -23,7 +23,7 @@ class ExponentialTime(Section):
 
 
 class _Lognormal(Section):
-    """A lognormal distribution by any two of its figures (of the distribution before clipping and rounding)."""
+    """A lognormal distribution by any two of its figures (as they are before clipping and rounding)."""
 
     kind: Literal["lognormal"] = "lognormal"
     sigma: Annotated[float, Field(ge=0)] | None = None
@@ -123,7 +123,7 @@ class GeometricCount(Section):
 
     kind: Literal["geometric"]
     mean: Annotated[float, Field(ge=1)]
-    max: Annotated[int, Field(ge=1)] = 1000
+    max: Annotated[int, Field(ge=1, le=10_000)] = 1000
 
 
 class UniformCount(Section):
@@ -131,7 +131,7 @@ class UniformCount(Section):
 
     kind: Literal["uniform"]
     min: Annotated[int, Field(ge=1)]
-    max: Annotated[int, Field(ge=1, le=100_000)]
+    max: Annotated[int, Field(ge=1, le=10_000)]
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
@@ -141,7 +141,7 @@ class UniformCount(Section):
 
 
 Count = Annotated[
-    Annotated[Annotated[int, Field(ge=1, le=100_000)], Tag("constant")]
+    Annotated[Annotated[int, Field(ge=1, le=10_000)], Tag("constant")]
     | Annotated[GeometricCount, Tag("geometric")]
     | Annotated[UniformCount, Tag("uniform")],
     Discriminator(_kind_or_scalar),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
@@ -37,7 +38,7 @@ class TokenRange(Section):
 
 
 class UniformLengths(Section):
-    """Uniform and independent, as ``vllm bench serve --dataset-name random --random-range-ratio`` draws them."""
+    """Uniform and independent, as ``vllm bench serve --random-range-ratio`` draws them."""
 
     kind: Literal["uniform"]
     input: TokenRange
@@ -62,7 +63,7 @@ def _check_quantiles(quantiles: Quantiles) -> Quantiles:
     shares = sorted(quantiles)
     if not shares or shares[0] != 0 or shares[-1] != 1:
         raise ValueError("quantiles must run from 0 to 1")
-    if any(quantiles[b] < quantiles[a] for a, b in zip(shares, shares[1:])):
+    if any(quantiles[b] < quantiles[a] for a, b in pairwise(shares)):
         raise ValueError("quantiles must not fall")
     return quantiles
 

@@ -1,4 +1,4 @@
-"""What a scenario says of its traffic: ``workload:`` is a list of entries, each arrivals × lengths × sessions.
+"""What a scenario says of its traffic: a list of entries, each arrivals × lengths × sessions.
 
 The entries are independent and are added up.
 """
