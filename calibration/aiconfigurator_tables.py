@@ -97,7 +97,9 @@ class AiconfiguratorTables:
         self.gemm = gemm[(gemm.system == system) & (gemm.gemm_dtype == "bfloat16")]
         self.version = str(self.gemm.vllm_version.iloc[0])
         heads, kv_heads = shape.heads // tp, shape.kv_heads // tp
-        self.context = self._attention(read_csv(folder, "aic_context_attention_vllm"), system, heads, kv_heads)
+        self.context = self._attention(
+            read_csv(folder, "aic_context_attention_vllm"), system, heads, kv_heads
+        )
         self.generation = self._attention(
             read_csv(folder, "aic_generation_attention_vllm"), system, heads, kv_heads
         )
@@ -125,7 +127,9 @@ class AiconfiguratorTables:
             & (table.kv_cache_dtype == "bfloat16")
         ]
         if rows.empty:
-            raise ValueError(f"{system}: attention with {heads} heads and {kv_heads} KV heads was not measured")
+            raise ValueError(
+                f"{system}: attention with {heads} heads and {kv_heads} KV heads was not measured"
+            )
         return rows
 
     def _gemm_us(self, n: int, k: int, tokens: Floats) -> Floats:
@@ -252,7 +256,9 @@ class AiconfiguratorTables:
             max_context_tokens=32768,
             heterogeneity=_HETEROGENEITY,
         )
-        error = fit_error("pure_decode", np.concatenate(predicted), np.concatenate(measured), "the step's time")
+        error = fit_error(
+            "pure_decode", np.concatenate(predicted), np.concatenate(measured), "the step's time"
+        )
         return term, error
 
     def _prefill(self, decode: DecodeAttention, rest_us: Floats) -> tuple[PrefillAttention, FitError]:

@@ -181,7 +181,9 @@ class LlmServingSimTables:
             max_context_tokens=int(rows.kv_decode.max()),
             heterogeneity=heterogeneity if heterogeneity is not None else 1.0,
         )
-        error = fit_error("pure_decode", np.concatenate(predicted), np.concatenate(measured), "the step's time")
+        error = fit_error(
+            "pure_decode", np.concatenate(predicted), np.concatenate(measured), "the step's time"
+        )
         return term, error
 
     def _heterogeneity(self) -> float | None:

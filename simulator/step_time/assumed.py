@@ -17,7 +17,9 @@ from typing import Final
 from simulator.step_time.profile import FrontEnd, HostTime
 
 OVERHEAD_US: Final = 300.0
-OVERHEAD_NOTE: Final = "overhead_us: gaps between kernels and graph launch, assumed (9 kernels a layer at 1 us)"
+OVERHEAD_NOTE: Final = (
+    "overhead_us: gaps between kernels and graph launch, assumed (9 kernels a layer at 1 us)"
+)
 
 EAGER_FLOOR_US_PER_LAYER: Final = 600.0
 EAGER_NOTE: Final = (
@@ -25,7 +27,9 @@ EAGER_NOTE: Final = (
     "7B model on A800 (github.com/vllm-project/vllm-omni issue 7960); good to perhaps 40 %"
 )
 
-HETEROGENEITY_NOTE: Final = "decode_attention.heterogeneity: 1.02, assumed (1.0175 was measured on RTX PRO 6000)"
+HETEROGENEITY_NOTE: Final = (
+    "decode_attention.heterogeneity: 1.02, assumed (1.0175 was measured on RTX PRO 6000)"
+)
 
 HOST: Final = HostTime(
     base_us=1500.0,

@@ -36,10 +36,14 @@ def cudagraph_capture_sizes(max_num_seqs: int) -> list[int]:
 
 
 def _interpolate(grid: NDArray[np.int64], x: Sequence[int], y: Sequence[float]) -> NDArray[np.float64]:
-    """Linear between knots, constant below the first, along the last segment's slope above the last."""
+    """Linear between knots, constant below the first, along the mean slope of the upper half above the last.
+
+    The last segment's own slope will not do: GEMM time is a staircase, and that may be the tread of a step.
+    """
     values = np.interp(grid, x, y)
     if len(x) > 1:
-        slope = max((y[-1] - y[-2]) / (x[-1] - x[-2]), 0.0)
+        middle = max(x[-1] / 2, x[0])
+        slope = max((y[-1] - float(np.interp(middle, x, y))) / (x[-1] - middle), 0.0)
         above = grid > x[-1]
         values[above] = y[-1] + slope * (grid[above] - x[-1])
     return values
@@ -142,7 +146,9 @@ class ProfileStepTime:
         terms = self.profile.terms
         grid = np.arange(largest + 1, dtype=np.int64)
         sequence = terms.per_sequence
-        self._sequence_ps: list[int] = _to_ints(_interpolate(grid, sequence.sequences, sequence.us), PS_PER_US)
+        self._sequence_ps: list[int] = _to_ints(
+            _interpolate(grid, sequence.sequences, sequence.us), PS_PER_US
+        )
         self._sequence_ps[0] = 0
         decode = terms.decode_attention
         attention = _to_ints(_interpolate(grid, decode.requests, decode.base_us), PS_PER_US)
@@ -165,7 +171,9 @@ class ProfileStepTime:
         mixed_slopes = np.interp(grid, mixed.requests, mixed.per_context_token_ns) * decode.heterogeneity
         self._mixed_per_token_ps: list[int] = _to_ints(mixed_slopes, _PS_PER_NS)
         host = self.profile.host
-        self._host_ps: list[int] = _to_ints(host.base_us + host.per_request_us * grid.astype(np.float64), PS_PER_US)
+        self._host_ps: list[int] = _to_ints(
+            host.base_us + host.per_request_us * grid.astype(np.float64), PS_PER_US
+        )
 
     def step_ps(
         self, decode_requests: int, decode_context_tokens: int, prefills: Sequence[tuple[int, int]]
@@ -177,7 +185,9 @@ class ProfileStepTime:
             kind = "decode_requests" if decode_requests > self._max_requests else "context_tokens"
             self.range_violations[kind] += 1
         if not prefills:
-            return self._base_ps[decode_requests] + self._per_token_ps[decode_requests] * decode_context_tokens
+            return (
+                self._base_ps[decode_requests] + self._per_token_ps[decode_requests] * decode_context_tokens
+            )
         return self._mixed_ps(decode_requests, decode_context_tokens, prefills)
 
     def _mixed_ps(self, decodes: int, decode_context: int, prefills: Sequence[tuple[int, int]]) -> int:
