@@ -68,6 +68,7 @@ def load_scenario(path: str | Path, overrides: Iterable[str] = ()) -> LoadedScen
     source = YamlSource(Path(path))
     overrides = tuple(overrides)
     data = apply_overrides(source.data, overrides)
+    source.overrides = {tuple(text.partition("=")[0].split(".")): text for text in overrides}
     scenario = validate(Scenario, data, source)
     base = source.path.parent
     notes: list[str] = []

@@ -27,16 +27,17 @@ def validate(model: type[M], data: dict[str, Any], source: YamlSource) -> M:
     except ValidationError as error:
         details = error.errors(include_url=False)
         keys = [(_key_path(data, item["loc"]), item) for item in details]
-        # Of a union's findings the deepest is the one about the alternative that was meant.
-        path, item = max(keys, key=lambda pair: len(pair[0])) if _is_union(details) else keys[0]
+        # A misspelt key also leaves a required one missing: the misspelling is the better news. Of a union's
+        # findings the deepest is the one about the alternative that was meant.
+        candidates = [pair for pair in keys if pair[1]["type"] == "extra_forbidden"] or keys
+        first = candidates[0][0]
+        same_place = [pair for pair in candidates if pair[0][: len(first)] == first]
+        path, item = max(same_place, key=lambda pair: len(pair[0]))
+        if item["type"] in ("union_tag_invalid", "union_tag_not_found"):
+            path = [*path, item["ctx"]["discriminator"].strip("'")]
         others = len({tuple(map(str, key)) for key, _ in keys}) - 1
         reason = _reason(model, path, item) + (f" (and {others} more)" if others else "")
         raise ScenarioError(reason, file=source.where(path), key=".".join(map(str, path)) or None) from None
-
-
-def _is_union(details: Sequence[ErrorDetails]) -> bool:
-    first = details[0]["loc"][:1]
-    return len(details) > 1 and all(item["loc"][:1] == first for item in details)
 
 
 def _key_path(data: Any, loc: Sequence[str | int]) -> list[str | int]:
@@ -44,7 +45,8 @@ def _key_path(data: Any, loc: Sequence[str | int]) -> list[str | int]:
     path: list[str | int] = []
     here = data
     for index, part in enumerate(loc):
-        if (isinstance(here, dict) and part in here) or (isinstance(here, list) and isinstance(part, int) and part < len(here)):
+        in_list = isinstance(here, list) and isinstance(part, int) and part < len(here)
+        if in_list or (isinstance(here, dict) and part in here):
             here = here[part]
         elif index == len(loc) - 1 and isinstance(here, dict):
             path.append(part)  # a missing key
@@ -66,10 +68,18 @@ def _reason(model: type[BaseModel], path: Sequence[str | int], item: ErrorDetail
             else (f"; known here: {', '.join(known)}" if known else "")
         )
         return f"unknown key{hint}"
-    if kind == "missing":
+    if kind == "union_tag_invalid":
+        close = difflib.get_close_matches(
+            item["ctx"]["tag"], item["ctx"]["expected_tags"].replace("'", "").split(", "), n=1
+        )
+        hint = f"; did you mean {close[0]!r}?" if close else ""
+        return f"expected one of {item['ctx']['expected_tags']}, got {item['ctx']['tag']!r}{hint}"
+    if kind in ("missing", "union_tag_not_found"):
         return "this key is required"
     if kind in ("value_error", "assertion_error"):
         return message.removeprefix("Value error, ").removeprefix("Assertion failed, ")
+    if kind in ("model_type", "dict_type", "model_attributes_type"):
+        message = "expected keys and values"
     text = message[:1].lower() + message[1:]
     text = text.replace("input should be", "expected").replace("input tag", "kind")
     got = item.get("input")

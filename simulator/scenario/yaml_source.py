@@ -45,6 +45,8 @@ class YamlSource:
     def __init__(self, path: Path, _extended_by: tuple[Path, ...] = ()) -> None:
         self.path = path
         self.base: YamlSource | None = None
+        self.overrides: dict[tuple[str, ...], str] = {}
+        """Key paths that the command line sets, and the assignments that do."""
         try:
             self.text = path.read_text(encoding="utf-8")
         except FileNotFoundError:
@@ -84,7 +86,14 @@ class YamlSource:
         self.data = _merge(self.base.data, self.data)
 
     def where(self, key_path: Sequence[str | int]) -> str:
-        """``file:line`` of the deepest part of a key path that the file, or the one it extends, has."""
+        """``file:line`` of the deepest part of a key path that the file, or the one it extends, has.
+
+        A key that the command line set is told by its assignment.
+        """
+        names = tuple(map(str, key_path))
+        for path, assignment in self.overrides.items():
+            if names[: len(path)] == path:
+                return f"--set {assignment}"
         return self._find(key_path)[1]
 
     def _find(self, key_path: Sequence[str | int]) -> tuple[int, str]:
