@@ -8,11 +8,15 @@ no speculative decoding.
 from __future__ import annotations
 
 from bisect import bisect_right
+from typing import Final
 
 from simulator.engines.protocol import ContentSegments
 from simulator.kv_cache.block_pool import BlockKey, BlockPool
 
 _NO_BLOCKS: list[int] = []
+
+SHARED_KEY_PARTS: Final = 3
+"""Keys of content that other requests may have have three parts, a request's own two: they never meet."""
 
 
 class BlockTable:
@@ -35,10 +39,9 @@ class BlockTable:
         self.lora = lora
 
     def block_key(self, index: int, block_size: int) -> BlockKey:
-        """Content of block ``index``: the segment of its last token and its place, or its own.
-
-        Shared keys have three parts and own keys two, so they never meet.
-        """
+        """Content of block ``index``: the segment of its last token and its place, or the request's own."""
+        if not self.content_ids:
+            return (self.unique_id, index)
         segment = bisect_right(self.content_ends, (index + 1) * block_size - 1)
         if segment < len(self.content_ids):
             return (self.content_ids[segment], index, self.lora)
@@ -126,20 +129,21 @@ class KVCacheManager:
             if num_new > self.pool.num_free_blocks:
                 return False
             table.blocks.extend(self.pool.get_new_blocks(num_new))
-        self.cache_blocks(table, min(num_slots, num_tokens))
+        self.cache_blocks(table, num_tokens if num_tokens < num_slots else num_slots)
         return True
 
     def cache_blocks(self, table: BlockTable, num_tokens: int) -> None:
         """Cache the full blocks among the first ``num_tokens`` tokens of a sequence."""
-        if not self.enable_caching:
-            return
         num_full = num_tokens // self.block_size
+        if num_full <= table.num_cached_blocks or not self.enable_caching:
+            return
+        cache_block = self.pool.cache_block
         for index in range(table.num_cached_blocks, num_full):
             key = table.block_key(index, self.block_size)
-            self.pool.cache_block(table.blocks[index], key)
-            if len(key) > 2:
+            cache_block(table.blocks[index], key)
+            if len(key) == SHARED_KEY_PARTS:
                 self.epoch += 1
-            table.num_cached_blocks = num_full
+        table.num_cached_blocks = num_full
 
     def free(self, table: BlockTable) -> None:
         """Release a request's blocks, the last first, so that the tail of a prefix is evicted first."""

@@ -160,11 +160,16 @@ class Scheduler:
         self._set_schedule_check(request)
 
     def _set_schedule_check(self, request: Request) -> None:
+        """When a decode needs a new block, or has a full one to cache.
+
+        Under async scheduling the last known token is one behind, so a block is cached a step later.
+        """
         block_size = self.config.block_size
-        request.schedule_check_at = len(request.blocks) * block_size
+        check_at = len(request.blocks) * block_size
         if self.config.enable_prefix_caching:
-            full = (request.num_cached_blocks + 1) * block_size - 1
-            request.schedule_check_at = min(request.schedule_check_at, full)
+            full_at = (request.num_cached_blocks + 1) * block_size
+            check_at = min(check_at, full_at if self.config.async_scheduling else full_at - 1)
+        request.schedule_check_at = check_at
 
     def _schedule_running(
         self, scheduled: dict[Request, int], preempted: list[Request], threshold: int
@@ -357,14 +362,13 @@ class Scheduler:
         return False
 
     def _set_output_check(self, request: Request) -> None:
+        """When a decode's token stops it, or is the last but one, after which schedules pass over it.
+
+        Full blocks need no look here: the schedule that follows has cached them already, but for the last.
+        """
         request.output_check_at = request.final_tokens
-        if self.config.async_scheduling:
-            known = request.num_tokens
-            if known + 1 < request.length_limit:
-                request.output_check_at = min(request.final_tokens, request.length_limit - 1)
-            if self.config.enable_prefix_caching:
-                full = (request.num_cached_blocks + 1) * self.config.block_size + 1
-                request.output_check_at = min(request.output_check_at, full)
+        if self.config.async_scheduling and request.num_tokens + 1 < request.length_limit:
+            request.output_check_at = min(request.final_tokens, request.length_limit - 1)
 
     def abort(self, request: Request) -> None:
         """Drop a request wherever it is; its output in flight will be ignored."""
