@@ -42,3 +42,42 @@ if TYPE_CHECKING:
     from simulator.scenario.load import LoadedScenario
 
 PROGRESS_STEPS: Final = 400
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a run is, for a progress bar."""
+
+    now_s: float
+    end_s: float
+    arrivals: int
+    in_flight: int
+
+
+class Simulation:
+    """One replication of a scenario, ready to run once.
+
+    Args:
+        loaded: the scenario with its files.
+        recorder: takes the records; workload names as in the scenario.
+        seed: of every draw; the scenario's own if None.
+        replication: index of the replication; each has draws of its own.
+
+    Raises:
+        ScenarioError: the parts of the scenario do not fit together.
+    """
+
+    def __init__(
+        self, loaded: LoadedScenario, recorder: Recorder, *, seed: int | None = None, replication: int = 0
+    ) -> None:
+        scenario = loaded.scenario
+        self.loaded = loaded
+        self.recorder = recorder
+        self.seed = scenario.seed if seed is None else seed
+        self.replication = replication
+        self.resolved = ResolvedDeployment.of(loaded)
+        self.clock = Clock()
+        self.duration_ps = to_ps(scenario.duration)
+        self.end_ps = self.duration_ps + to_ps(scenario.drain)
+        draws = Draws(self.seed, replication)
+        self._build(draws)
