@@ -141,9 +141,7 @@ def test_section9b_each_unset_field_is_defaulted_alone():
         (5, 9, [], 9, ""),
     ],
 )
-def test_section9b_rule_1_current_is_clamped_between_lowest_and_highest(
-    current, proposal, log, want, reason
-):
+def test_section9b_rule_1_current_is_clamped_between_lowest_and_highest(current, proposal, log, want, reason):
     stable = stabilize_with_behavior(current, proposal, log, 60 * S, 300 * S, NOW)
     assert (stable.replicas, stable.reason) == (want, reason)
 
@@ -188,7 +186,12 @@ def test_section9b_rule_2_an_event_exactly_one_period_old_does_not_count(age_s, 
 
 @pytest.mark.parametrize(
     ("current", "policy", "want"),
-    [(10, ("Pods", 4, 15), 14), (10, ("Percent", 15, 15), 12), (1, ("Percent", 10, 15), 2), (3, ("Percent", 100, 15), 6)],
+    [
+        (10, ("Pods", 4, 15), 14),
+        (10, ("Percent", 15, 15), 12),
+        (1, ("Percent", 10, 15), 2),
+        (3, ("Percent", 100, 15), 6),
+    ],
 )
 def test_section9b_rule_2_up_pods_add_and_percent_rounds_up(current, policy, want):
     assert scale_up_limit_with_rules(current, [], [], rules(policy), NOW) == want
@@ -196,7 +199,12 @@ def test_section9b_rule_2_up_pods_add_and_percent_rounds_up(current, policy, wan
 
 @pytest.mark.parametrize(
     ("current", "policy", "want"),
-    [(10, ("Pods", 4, 15), 6), (10, ("Percent", 15, 15), 8), (5, ("Percent", 50, 15), 2), (3, ("Pods", 5, 15), -2)],
+    [
+        (10, ("Pods", 4, 15), 6),
+        (10, ("Percent", 15, 15), 8),
+        (5, ("Percent", 50, 15), 2),
+        (3, ("Pods", 5, 15), -2),
+    ],
 )
 def test_section9b_rule_2_down_pods_subtract_and_percent_truncates(current, policy, want):
     assert scale_down_limit_with_rules(current, [], [], rules(policy), NOW) == want

@@ -70,9 +70,7 @@ def test_section5_rule_3_a_running_pod_without_a_sample_is_missing(resource):
     assert group_of(Pod("p", start_ps=0, ready=unready()), None, resource) == "missing"
 
 
-@pytest.mark.parametrize(
-    "pod", [Pod("p", start_ps=0, ready=None), Pod("p", start_ps=None, ready=ready())]
-)
+@pytest.mark.parametrize("pod", [Pod("p", start_ps=0, ready=None), Pod("p", start_ps=None, ready=ready())])
 def test_section5_rule_4_cpu_without_ready_condition_or_start_time_is_unready(pod):
     assert group_of(pod, SAMPLE) == "unready"
     assert group_of(pod, SAMPLE, "memory") == "ready"

@@ -32,7 +32,9 @@ READY = ReadyCondition("True")
 
 
 def running(name, request=1000):
-    return Pod(name, start_ps=0, ready=READY, containers=(Container("c", {"cpu": request, "memory": request}),))
+    return Pod(
+        name, start_ps=0, ready=READY, containers=(Container("c", {"cpu": request, "memory": request}),)
+    )
 
 
 def pending(name):
@@ -278,9 +280,7 @@ def test_section7_rule_c_counts_all_samples_after_the_fill():
     assert mean(4, 10_000, {"a": 30_000, "b": 30_000}, pods).replicas == 6
 
 
-@given(
-    st.lists(st.integers(0, 100_000), min_size=1, max_size=6), st.integers(0, 5), st.integers(0, 50_000)
-)
+@given(st.lists(st.integers(0, 100_000), min_size=1, max_size=6), st.integers(0, 5), st.integers(0, 50_000))
 def test_section7_a_higher_metric_never_asks_for_fewer(values, index, more):
     """Monotonic while all pods report and are as many as wanted; a fill may jump at a ratio of 1."""
     pods = [running(f"p{i}") for i in range(len(values))]
