@@ -330,6 +330,13 @@ def test_section3_ambiguous_selectors_pass_before_1_27():
     assert decide(HpaState(), snap, NOW)[1].desired_replicas == 4
 
 
+def test_section3_a_negative_metric_counts_as_zero():
+    snap = snapshot(2, [ExternalValues((-50_000,))], [EXTERNAL])
+    _, decision = decide(HpaState(recommendations=()), snap, NOW)
+    assert (decision.proposals[0].replicas, decision.proposed_replicas) == (-5, 0)
+    assert decision.desired_replicas == 1
+
+
 # Section 4 in a pass
 
 
@@ -402,7 +409,7 @@ def test_section11_unknown_metric_types_are_an_invalid_source():
     state, decision = decide(HpaState(), snapshot(1, [BROKEN], [metric]), NOW)
     assert decision.desired_replicas is None
     assert state.condition("ScalingActive").reason == "InvalidMetricSourceType"
-    state, decision = decide(HpaState(), snapshot(1, [BROKEN, queue(20)], [metric, PODS_METRIC]), NOW)
+    _, decision = decide(HpaState(), snapshot(1, [BROKEN, queue(20)], [metric, PODS_METRIC]), NOW)
     assert decision.desired_replicas == 2
 
 
@@ -507,7 +514,7 @@ def test_section10_1_37_any_other_rescale_says_not_scaled_to_zero():
 
 def test_section10_1_37_a_raised_minimum_lifts_the_result_past_the_rate_limit():
     slow = Behavior(scale_up=ScalingRules(0, (ScalingPolicy("Pods", 1, 60),)))
-    state, decision = at_zero(5, HpaState(conditions=AT_ZERO), behavior=slow)
+    _, decision = at_zero(5, HpaState(conditions=AT_ZERO), behavior=slow)
     assert decision.desired_replicas == 5
     _, decision = at_zero(0, HpaState(conditions=AT_ZERO), behavior=slow)
     assert decision.desired_replicas == 1

@@ -276,9 +276,8 @@ def _steps(error: ErrorDetails, data: Any) -> list[str | int]:
     """The keys from the object's root to what is wrong; pydantic's names of union branches are left out."""
     steps: list[str | int] = []
     for index, step in enumerate(error["loc"]):
-        if isinstance(data, Mapping) and step in data:
-            data = data[step]
-        elif isinstance(data, list) and isinstance(step, int):
+        in_list = isinstance(data, list) and isinstance(step, int)
+        if in_list or (isinstance(data, Mapping) and step in data):
             data = data[step]
         elif not (index == len(error["loc"]) - 1 and isinstance(data, Mapping)):
             continue
