@@ -272,11 +272,18 @@ def _reason(error: ErrorDetails, model: type[KubernetesObject]) -> str:
     return f"expected {message}, not {given!r}" if message != error["msg"] else f"{message}, got {given!r}"
 
 
-def _steps(error: ErrorDetails) -> list[str | int]:
-    """The keys from the object's root to what is wrong."""
-    steps: list[str | int] = [*error["loc"]]
+def _steps(error: ErrorDetails, data: Any) -> list[str | int]:
+    """The keys from the object's root to what is wrong; pydantic's names of union branches are left out."""
+    steps: list[str | int] = []
+    for index, step in enumerate(error["loc"]):
+        in_list = isinstance(data, list) and isinstance(step, int)
+        if in_list or (isinstance(data, Mapping) and step in data):
+            data = data[step]
+        elif not (index == len(error["loc"]) - 1 and isinstance(data, Mapping)):
+            continue
+        steps.append(step)
     if error["type"] == "manifest":
-        steps.extend(step for step in error["ctx"]["keys"] if step)
+        steps.extend(error["ctx"]["keys"])
     return steps
 
 
@@ -333,7 +340,7 @@ def load_manifest(
         return model.model_validate(document.data)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        steps = _steps(first)
+        steps = _steps(first, document.data)
         raise ScenarioError(
             _reason(first, model), file=document.where(file, steps), key=_key_path(document.place, steps)
         ) from None
