@@ -38,8 +38,10 @@ DYNAMO: Final = (
 )
 URL: Final = "https://github.com/Azure/AzurePublicDataset"
 
-INPUT_LEVELS: Final = np.unique(np.concatenate((np.linspace(0, 1, 41), [0.005, 0.01, 0.99, 0.995, 0.999])))
-OUTPUT_LEVELS: Final = np.unique(np.concatenate((np.linspace(0, 1, 17), [0.01, 0.97, 0.99])))
+INPUT_LEVELS: Final = np.unique(np.concatenate((np.linspace(0, 1, 81), [0.005, 0.01, 0.99, 0.995, 0.999])))
+OUTPUT_LEVELS: Final = np.unique(
+    np.concatenate((np.linspace(0, 1, 17), [0.01, 0.95, 0.97, 0.98, 0.99, 0.995, 0.998]))
+)
 OUTPUT_BINS: Final = 8
 
 INTERVAL_S: Final = {"conv": 60.0, "code": 10.0}
