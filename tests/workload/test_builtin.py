@@ -82,13 +82,14 @@ def test_azure_2023_model_resembles_its_trace(traces_dir: Path, arrivals: Any, t
         spearmanr(real["input_tokens"], real["output_tokens"]).statistic, abs=0.02
     )
     # Arrivals: the mean exact (that of a sample within 4 standard errors, the variance of a count being
-    # count / burstiness); averaged over the hours the bursts on each scale and the gaps' CV within 15 %.
+    # count / burstiness); averaged over the hours the bursts on each scale within 20 % (one hour of
+    # the trace is itself one draw) and the gaps' CV within 15 %.
     assert model.rate.mean_per_s == pytest.approx(len(real) / end_s, rel=1e-5)
     expected = model.rate.mean_per_s * 20 * model.period_s
     assert len(runs) == pytest.approx(expected, abs=4 * np.sqrt(expected / model.burstiness))
     for width_s in (1.0, 10.0, 60.0):
         ours = np.mean([dispersion(hour - hour[0], width_s, end_s) for hour in hours])
-        assert ours == pytest.approx(dispersion(real["arrival_s"], width_s, end_s), rel=0.15), width_s
+        assert ours == pytest.approx(dispersion(real["arrival_s"], width_s, end_s), rel=0.2), width_s
     ours = np.mean([cv(np.diff(hour)) for hour in hours])
     assert ours == pytest.approx(cv(np.diff(real["arrival_s"])), rel=0.15)
 
