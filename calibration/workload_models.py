@@ -38,8 +38,10 @@ DYNAMO: Final = (
 )
 URL: Final = "https://github.com/Azure/AzurePublicDataset"
 
-INPUT_LEVELS: Final = np.unique(np.concatenate((np.linspace(0, 1, 41), [0.005, 0.01, 0.99, 0.995, 0.999])))
-OUTPUT_LEVELS: Final = np.unique(np.concatenate((np.linspace(0, 1, 17), [0.01, 0.97, 0.99])))
+INPUT_LEVELS: Final = np.unique(np.concatenate((np.linspace(0, 1, 81), [0.005, 0.01, 0.99, 0.995, 0.999])))
+OUTPUT_LEVELS: Final = np.unique(
+    np.concatenate((np.linspace(0, 1, 17), [0.01, 0.95, 0.97, 0.98, 0.99, 0.995, 0.998]))
+)
 OUTPUT_BINS: Final = 8
 
 INTERVAL_S: Final = {"conv": 60.0, "code": 10.0}
@@ -60,11 +62,10 @@ def fit_rate(arrival_s: Floats, interval_s: float) -> dict[str, Any]:
     place = np.minimum((arrival_s / interval_s).astype(np.int64), bins - 1)
     clock = knots[place] + (arrival_s - place * interval_s) * rates[place]
     gaps = np.diff(clock)
-    mean = float(np.mean(rates))
     return {
         "interval_s": interval_s,
-        "mean_per_s": round(mean, 6),
-        "relative": [round(float(rate) / mean, 3) for rate in rates],
+        "mean_per_s": round(len(arrival_s) / float(arrival_s[-1]), 6),
+        "relative": (rates / np.mean(rates)).round(3).tolist(),
         "burstiness": round(float(np.mean(gaps) ** 2 / np.var(gaps)), 3),
     }
 

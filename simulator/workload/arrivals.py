@@ -20,6 +20,7 @@ from simulator.draws import WORDS_PER_DRAW, Draws
 from simulator.scenario.arrivals import (
     Arrivals,
     BuiltinArrivals,
+    ClosedLoopArrivals,
     ConstantArrivals,
     CurveArrivals,
     DiurnalArrivals,
@@ -28,6 +29,7 @@ from simulator.scenario.arrivals import (
     PoissonArrivals,
     SpikeArrivals,
     SumArrivals,
+    TraceArrivals,
     WeeklyArrivals,
 )
 from simulator.scenario.errors import ScenarioError
@@ -74,9 +76,9 @@ def processes_of(arrivals: Arrivals, duration_ps: int, key: str) -> list[Arrival
     """
     if isinstance(arrivals, SumArrivals):
         return [_process_of(part, duration_ps, f"{key}.of.{index}") for index, part in enumerate(arrivals.of)]
-    if arrivals.kind in {"closed-loop", "trace"}:
+    if isinstance(arrivals, ClosedLoopArrivals | TraceArrivals):
         return []
-    return [_process_of(arrivals, duration_ps, key)]  # type: ignore[arg-type]
+    return [_process_of(arrivals, duration_ps, key)]
 
 
 def _process_of(process: OpenLoopProcess, duration_ps: int, key: str) -> ArrivalProcess:
