@@ -1,7 +1,7 @@
 """Terms of a profile composed from NVIDIA aiconfigurator's operator tables.
 
-Source: PyPI ``aiconfigurator-core`` (ai-dynamo/aiconfigurator, Apache-2.0), ``systems/data``: GEMM, attention and
-all-reduce calls of vLLM's kernels, each measured alone. Files here: ``aic_gemm_vllm.csv``,
+Source: PyPI ``aiconfigurator-core`` (ai-dynamo/aiconfigurator, Apache-2.0), ``systems/data``: GEMM,
+attention and all-reduce calls of vLLM's kernels, each measured alone. Files here: ``aic_gemm_vllm.csv``,
 ``aic_context_attention_vllm.csv``, ``aic_generation_attention_vllm.csv``, ``aic_custom_allreduce_vllm.csv``,
 ``aic_nccl.csv`` with the columns of the source (latency in milliseconds; all-reduce sizes in elements).
 
@@ -9,11 +9,11 @@ What the tables leave out, and what is done about it:
 
 - shapes off the grid (14,336, 28,672): linear in n and k at fixed m, which is how GEMM time grows;
 - weights that stay in L2 between repeats: every GEMM is floored at its bytes over the memory bandwidth;
-- norms, rotary embedding, activation, KV write: bytes over bandwidth, at least 2.7 µs a kernel (the least that
-  such kernels take in LLMServingSim's RTX PRO 6000 tables);
+- norms, rotary embedding, activation, KV write: bytes over bandwidth, at least 2.7 µs a kernel (the least
+  that such kernels take in LLMServingSim's RTX PRO 6000 tables);
 - prefill behind a cached context (``past_kv`` is always 0): attention of a prompt of L tokens grows as L², so
-  a chunk of c behind k costs 2 p2 c k more than alone, p2 from the long prompts; never less than one pass over
-  the context takes a single request;
+  a chunk of c behind k costs 2 p2 c k more than alone, p2 from the long prompts; never less than one pass
+  over the context takes a single request;
 - decode beside a prefill chunk: assumed factors on the context term, see ``MIXED_FACTOR``;
 - sampler: the RTX PRO 6000 table's, assumed equal.
 """
@@ -50,7 +50,8 @@ SYSTEMS: Final = {
 
 MIXED_FACTOR: Final = {"vllm_flash_attn": 1.6, "vllm_flash_attn_fa2": 1.6}
 """Cost of a context token of a decoding request beside a prefill chunk, over pure decode, by kernel. Assumed:
-FlashAttention 2 does not split the context in a mixed batch (1.5 to 1.8 on RTX PRO 6000 at 32 to 64 requests)."""
+FlashAttention 2 does not split the context in a mixed batch (1.5 to 1.8 on RTX PRO 6000 at 32 to 64
+requests)."""
 
 _MIXED_FACTOR_OTHER: Final = 1.3
 _HETEROGENEITY: Final = 1.02
@@ -195,7 +196,8 @@ class AiconfiguratorTables:
         for table in (self.custom, self.nccl):
             rows = table.groupby("message_size").latency_ms.min()
             times.append(np.interp(elements, rows.index.to_numpy(dtype=np.float64), rows * 1e3))
-        return np.where(2 * elements <= _CUSTOM_ALLREDUCE_MAX_BYTES, times[0], times[1])
+        small = 2 * elements <= _CUSTOM_ALLREDUCE_MAX_BYTES
+        return np.asarray(np.where(small, times[0], times[1]), dtype=np.float64)
 
     def terms(self) -> MeasuredTerms:
         """Compose everything."""
@@ -213,9 +215,12 @@ class AiconfiguratorTables:
         sequences = np.array([1, 8, 16, 32, 64, 128, 256, 512, 1024], dtype=np.float64)
         head_us = self._gemm_us(self.shape.vocab // self.tp, self.shape.hidden, sequences)
         head_us = head_us + _SAMPLER_BASE_US + _SAMPLER_PER_SEQUENCE_US * sequences
-        rest = lambda t, s: np.interp(t, tokens, dense_us) + np.interp(s, sequences, head_us)  # noqa: E731
-        decode, decode_error = self._decode(rest(np.arange(2049.0), np.arange(2049.0)))
-        prefill, prefill_error = self._prefill(decode, rest(np.arange(32769.0), np.ones(32769)))
+        # Time outside attention by tokens of a decode step and of a lone prompt: what attention is weighed
+        # against.
+        grid = np.arange(tokens[-1] + 1)
+        dense_by_tokens: Floats = np.interp(grid, tokens, dense_us)
+        decode, decode_error = self._decode(dense_by_tokens + np.interp(grid, sequences, head_us))
+        prefill, prefill_error = self._prefill(decode, dense_by_tokens + head_us[0])
         return MeasuredTerms(
             dense=TokenKnots(tokens=[int(t) for t in tokens[keep]], us=rounded(dense_us[keep])),
             per_sequence=SequenceKnots(sequences=[int(s) for s in sequences], us=rounded(head_us)),
@@ -278,6 +283,7 @@ class AiconfiguratorTables:
         # Measured points alternate between fit and check; all of them are shipped.
         held_out = np.arange(len(us)) % 2 == 1
         held_out[-1] = False
+        held_out &= lengths < len(rest_us)
         rest = rest_us[lengths[held_out].astype(int)]
         checked = np.interp(lengths[held_out], lengths[~held_out], us[~held_out])
         error = fit_error("pure_prefill", checked + rest, us[held_out] + rest, "the step's time, no context")

@@ -1,6 +1,6 @@
 """Make a step-time profile from tables of measured operators.
 
-    python -m calibration.compose --gpu RTXPRO6000 --model meta-llama/Llama-3.1-8B --tables DIR --out profile.yaml
+    python -m calibration.compose --gpu H100-SXM --model meta-llama/Llama-3.1-8B --tables DIR --out h100.yaml
 
 ``DIR`` holds either LLMServingSim's tables (``<gpu>/<model>/bf16/meta.yaml`` beneath it) or aiconfigurator's
 (``aic_gemm_vllm.csv`` and its neighbours, gzipped or not). Offline: the simulator itself reads profiles only.
@@ -130,8 +130,8 @@ def compose_aiconfigurator(folder: Path, gpu: Gpu, model: Model, tp: int) -> Ste
             OVERHEAD_NOTE,
             EAGER_NOTE,
             HETEROGENEITY_NOTE,
-            "mixed steps: a decoding request's context costs 1.3 (FlashAttention 3) or 1.6 (FlashAttention 2) "
-            "times its pure-decode cost beside a prefill chunk",
+            "mixed steps: a decoding request's context costs 1.3 (FlashAttention 3) or 1.6 (FlashAttention "
+            "2) times its pure-decode cost beside a prefill chunk",
             "prefill behind cached context: derived from prompts without one, attention being quadratic",
             "norms, rotary, activation and KV write: bytes over bandwidth, at least 2.7 us a kernel",
             "sampler: 25 us + 0.54 us per sequence, as measured on RTX PRO 6000",
@@ -179,10 +179,10 @@ def main(
         typer.echo(f"compose: {error}", err=True)
         raise typer.Exit(2) from None
     out.write_text(dump_profile(profile), encoding="utf-8")
-    for error in profile.fit_error:
+    for fit in profile.fit_error:
         typer.echo(
-            f"{error.regime}: mean {error.mean_abs_pct} %, p95 {error.p95_abs_pct} %, bias {error.bias_pct} % "
-            f"of {error.of} ({error.rows} rows)"
+            f"{fit.regime}: mean {fit.mean_abs_pct} %, p95 {fit.p95_abs_pct} %, bias {fit.bias_pct} % "
+            f"of {fit.of} ({fit.rows} rows)"
         )
 
 

@@ -1,7 +1,7 @@
 """Terms of a profile from LLMServingSim's per-layer tables of a real vLLM.
 
-Source: casys-kaist/LLMServingSim (MIT), ``profiler/``: vLLM is started with one layer and dummy weights, and each
-operator's GPU time is recorded. Files of one GPU, model, dtype and tensor-parallel degree:
+Source: casys-kaist/LLMServingSim (MIT), ``profiler/``: vLLM is started with one layer and dummy weights, and
+each operator's GPU time is recorded. Files of one GPU, model, dtype and tensor-parallel degree:
 
 - ``dense.csv``: layer, tokens, microseconds, for one call;
 - ``per_sequence.csv``: output head and sampler against sequences;
@@ -9,9 +9,9 @@ operator's GPU time is recorded. Files of one GPU, model, dtype and tensor-paral
   ``kv_decode`` cached tokens each, one layer;
 - ``skew.csv``: the same with unequal contexts (``t_skew_us``) against equal ones of the same mean.
 
-Every second row is held out of the fit, and the error of the coefficients is that on those rows. The dense table
-is the exception: GEMM times jump at tile sizes, so its error is measured with every second row held out, but all
-rows are shipped.
+Every second row is held out of the fit, and the error of the coefficients is that on those rows. The dense
+table is the exception: GEMM times jump at tile sizes, so its error is measured with every second row held
+out, but all rows are shipped.
 """
 
 from __future__ import annotations
@@ -144,9 +144,9 @@ class LlmServingSimTables:
 
     def _rest_us(self, tokens: Floats, sequences: Floats) -> Floats:
         """Measured time of a step outside attention: what attention errors are weighed against."""
-        return np.interp(tokens, self.tokens, self.dense_us) + np.interp(
-            sequences, self.sequences, self.sequence_us
-        )
+        rest: Floats = np.interp(tokens, self.tokens, self.dense_us)
+        rest += np.interp(sequences, self.sequences, self.sequence_us)
+        return rest
 
     def _dense(self) -> tuple[TokenKnots, FitError]:
         held_out = np.zeros(len(self.tokens), dtype=bool)

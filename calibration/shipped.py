@@ -2,8 +2,8 @@
 
     python -m calibration.shipped --tables DIR
 
-``DIR`` holds the ``aic_*.csv`` files and a folder ``llmservingsim`` with that project's tables. Where a real engine
-reported its number of KV blocks, the figure is recorded here with its flags and source.
+``DIR`` holds the ``aic_*.csv`` files and a folder ``llmservingsim`` with that project's tables. Where a real
+engine reported its number of KV blocks, the figure is recorded here with its flags and source.
 """
 
 from __future__ import annotations

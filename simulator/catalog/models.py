@@ -31,7 +31,7 @@ _DTYPE_ALIASES: Final = {
 
 
 def canonical_dtype(name: str) -> str:
-    """vLLM's name of a dtype (``bf16`` is ``bfloat16``; ``auto`` is taken as ``bfloat16``).
+    """The name that vLLM has for a dtype (``bf16`` is ``bfloat16``; ``auto`` is taken as ``bfloat16``).
 
     Raises:
         CatalogError: not one of the dtypes with known size.
@@ -117,7 +117,7 @@ class ModelShape(BaseModel):
         return self.layers * (self.layer_parameters - idle) + self.vocab * self.hidden + self.hidden
 
     def weight_bytes(self, dtype: str) -> int:
-        """Bytes of all weights. With fp8, embeddings and output head stay in 16 bits, as usual checkpoints do."""
+        """Bytes of all weights. With fp8, embeddings and output head stay in 16 bits, as is usual."""
         width = DTYPE_BYTES[canonical_dtype(dtype)]
         embeddings = self.vocab * self.hidden * (1 if self.tie_embeddings else 2)
         return (self.parameters - embeddings) * width + embeddings * max(width, 2)
@@ -127,7 +127,7 @@ class ModelShape(BaseModel):
         return 2 * self.layers * self.kv_heads * self.head_dim * DTYPE_BYTES[canonical_dtype(dtype)]
 
     def flops_per_token(self, context_tokens: int = 0) -> int:
-        """Floating-point operations of one token: 2 per active weight, 4 per head element and context token."""
+        """Operations of one token: 2 per active weight, 4 per head element and context token."""
         attention = 4 * self.layers * self.heads * self.head_dim * context_tokens
         return 2 * self.active_parameters + attention
 

@@ -49,7 +49,8 @@ def find_price(gpu: str, cloud: str | None = None, instance: str | None = None) 
     if not rows:
         priced = sorted({row.gpu for row in prices()})
         raise CatalogError(
-            f"no price is known for {gpu_id}; state it in the scenario (prices are known for {', '.join(priced)})"
+            f"no price is known for {gpu_id}; state it in the scenario "
+            f"(prices are known for {', '.join(priced)})"
         )
     if cloud is not None:
         clouds = {row.cloud for row in rows}

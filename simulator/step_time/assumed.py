@@ -3,11 +3,11 @@
 - Kernel gaps and graph launch: operator tables time each kernel alone. About 9 kernels a layer, 32 layers and
   1 µs between kernels of a CUDA graph give 0.3 ms; replaced when a profile is fitted on whole steps.
 - ``enforce_eager``: the CPU launches every kernel from Python. vLLM-Omni issue 7960 reports 22 to 23 ms per
-  token eager against 13 ms with graphs for a 28-layer 7B model on A800 (weights alone take 7.5 ms there): about
-  5 ms of both is outside the layers, which leaves 0.6 ms a layer. Good to perhaps 40 %.
+  token eager against 13 ms with graphs for a 28-layer 7B model on A800 (weights alone take 7.5 ms there):
+  about 5 ms of both is outside the layers, which leaves 0.6 ms a layer. Good to perhaps 40 %.
 - Host time per step, front-end times: orders of magnitude from practice (vLLM V1 with async scheduling runs
-  sub-1B models at 2 to 3 ms a step, where the GPU is not the limit; fast tokenisers do 0.5 to 1 million tokens
-  a second). They show at low load and for small models only.
+  sub-1B models at 2 to 3 ms a step, where the GPU is not the limit; fast tokenisers do 0.5 to 1 million
+  tokens a second). They show at low load and for small models only.
 """
 
 from __future__ import annotations

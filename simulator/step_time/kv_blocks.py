@@ -1,11 +1,23 @@
 """How many KV-cache blocks a GPU has left, as vLLM finds it when it starts.
 
-vLLM takes ``gpu_memory_utilization`` of the GPU's total memory, subtracts the weights, the peak of a profiling run
-with ``max_num_batched_tokens`` tokens and ``max_num_seqs`` sampled requests, what CUDA and NCCL hold outside
-PyTorch, and (since its memory profiler counts CUDA graphs) the graphs; the rest becomes blocks
-(``vllm/v1/worker/gpu_worker.py: determine_available_memory``). The peak is derived here from the shapes of the
-tensors that are alive together. Against the only recorded truth, Llama-3.1-8B in bf16 on an RTX 4090 (vLLM 0.19,
-utilisation 0.9, 2,048 batched tokens, 256 sequences, graphs not counted: 2,588 blocks of 16), it gives 2 % too many.
+vLLM takes ``gpu_memory_utilization`` of the GPU's total memory and subtracts the weights, the peak of a
+profiling run with ``max_num_batched_tokens`` tokens and ``max_num_seqs`` sampled requests, what CUDA and NCCL
+hold outside PyTorch, and (by default since 0.21, vllm-project/vllm pull request 30515) the CUDA graphs. The rest
+becomes blocks (``vllm/v1/worker/gpu_worker.py``, ``determine_available_memory``). The peak is derived here from
+the shapes of the tensors that are alive together.
+
+Checked against blocks that engines reported (graphs not counted in any of them; nothing was fitted to them):
+
+====================================  ========  =========  ======
+deployment                            reported  estimated   error
+====================================  ========  =========  ======
+RTX4090, Llama-3.1-8B, vLLM 0.19         2,588      2,643  +2.1 %
+2 x H100-SXM, CodeLlama-34B (*)         26,602     26,443  -0.6 %
+4 x H100-SXM, Llama-2-70B (*)           31,356     31,214  -0.5 %
+====================================  ========  =========  ======
+
+The first with utilisation 0.9, 2,048 batched tokens, 256 sequences (LLMServingSim 5daddb21). (*) the flags
+are inferred from the steps of the trace (inference-sim): 0.9, 2,048, 128.
 """
 
 from __future__ import annotations
@@ -14,6 +26,7 @@ from typing import Final
 
 from simulator.catalog import DTYPE_BYTES, Gpu, ModelShape, canonical_dtype
 from simulator.step_time.profile import KvCacheRecord
+from simulator.step_time.tables import cudagraph_capture_sizes
 
 _GIB: Final = 2**30
 
@@ -26,8 +39,8 @@ NCCL_BYTES: Final = round(0.5 * _GIB)
 GRAPH_BYTES_PER_SIZE_AND_LAYER: Final = 0.3 * 2**20
 """CUDA graphs: some 0.5 GiB for 51 captured sizes of a 32-layer model; order of magnitude."""
 
-# Per sampled request and vocabulary entry: 16-bit logits, their fp32 copy, sorted values, 64-bit indices, softmax and
-# cumulative sum of the top-k/top-p sampler that the profiling run exercises.
+# Per sampled request and vocabulary entry: 16-bit logits, their fp32 copy, sorted values, 64-bit indices,
+# softmax and cumulative sum of the top-k/top-p sampler that the profiling run exercises.
 _SAMPLER_BYTES: Final = 2 + 4 + 4 + 8 + 4 + 4
 
 
@@ -49,6 +62,7 @@ def activation_bytes(
 
 def _per_gpu_bytes(
     shape: ModelShape,
+    *,
     dtype: str,
     tp: int,
     pp: int,
@@ -59,8 +73,8 @@ def _per_gpu_bytes(
     """Everything but the KV cache on one GPU."""
     weights = shape.weight_bytes(dtype) // (tp * pp)
     peak = activation_bytes(shape, dtype, tp, max_num_batched_tokens, max_num_seqs)
-    graph_sizes = 3 + min(2 * max_num_seqs, 256) // 8 + max(min(2 * max_num_seqs, 512) - 256, 0) // 16
-    graphs = round(GRAPH_BYTES_PER_SIZE_AND_LAYER * graph_sizes * shape.layers / pp) if cuda_graphs else 0
+    captured = len(cudagraph_capture_sizes(max_num_seqs)) if cuda_graphs else 0
+    graphs = round(GRAPH_BYTES_PER_SIZE_AND_LAYER * captured * shape.layers / pp)
     return weights + peak + NON_TORCH_BYTES + (NCCL_BYTES if tp * pp > 1 else 0) + graphs
 
 
@@ -81,7 +95,9 @@ def num_kv_blocks(
     count_cuda_graphs: bool = True,
     recorded: KvCacheRecord | None = None,
 ) -> int:
-    """Usable KV blocks of a replica of ``tp * pp`` GPUs.
+    """KV blocks of a replica of ``tp * pp`` GPUs, as vLLM reports them (``num_gpu_blocks``).
+
+    One of them is vLLM's null block, which no request gets.
 
     Args:
         gpu: GPU of the catalog.
@@ -96,7 +112,7 @@ def num_kv_blocks(
         max_num_seqs: vLLM's flag.
         max_model_len: if given, one request of this length must fit, as vLLM demands.
         enforce_eager: no CUDA graphs, hence no memory for them.
-        count_cuda_graphs: newer vLLM versions take the graphs off; 0.19 does not.
+        count_cuda_graphs: vLLM takes the graphs off by default since 0.21; before, it did not.
         recorded: what a real engine reported; used instead of the estimate if its flags are the same.
 
     Raises:
@@ -115,7 +131,15 @@ def num_kv_blocks(
 
     def room(tp_degree: int) -> tuple[int, int]:
         """(bytes left for the cache, bytes of one block) on one GPU."""
-        used = _per_gpu_bytes(shape, dtype, tp_degree, pp, max_num_batched_tokens, max_num_seqs, graphs)
+        used = _per_gpu_bytes(
+            shape,
+            dtype=dtype,
+            tp=tp_degree,
+            pp=pp,
+            max_num_batched_tokens=max_num_batched_tokens,
+            max_num_seqs=max_num_seqs,
+            cuda_graphs=graphs,
+        )
         replicated = max(tp_degree / shape.kv_heads, 1.0)
         block = block_size * shape.kv_bytes_per_token(cache_dtype) * replicated / (tp_degree * pp)
         return int(gpu.memory_bytes * gpu_memory_utilization) - used, round(block)
@@ -135,11 +159,11 @@ def num_kv_blocks(
     if left >= block and max_model_len:
         longest = left // block * block_size
         raise DoesNotFitError(
-            f"one request of max_model_len {max_model_len} does not fit the KV cache of {tp * pp} x {gpu.id}: "
-            f"there is room for {longest} tokens; lower max-model-len, or {advice}"
+            f"one request of max_model_len {max_model_len} does not fit the KV cache of "
+            f"{tp * pp} x {gpu.id}: there is room for {longest} tokens; lower max-model-len, or {advice}"
         )
     raise DoesNotFitError(
-        f"{weights_gib:.1f} GiB of {canonical_dtype(dtype)} weights and working memory do not fit {tp * pp} x "
-        f"{gpu.id} ({gpu.memory_bytes / _GIB:.1f} GiB each) at gpu_memory_utilization "
+        f"{weights_gib:.1f} GiB of {canonical_dtype(dtype)} weights and working memory do not fit "
+        f"{tp * pp} x {gpu.id} ({gpu.memory_bytes / _GIB:.1f} GiB each) at gpu_memory_utilization "
         f"{gpu_memory_utilization}; {advice}"
     )

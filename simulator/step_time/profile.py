@@ -8,8 +8,8 @@ knot tables. Between knots the model interpolates linearly: logarithmic interpol
 - ``per_sequence``: output head and sampler, once per scheduled request;
 - ``decode_attention`` in a pure decode step: base(n) + per_context_token(n) x summed context, which is how
   paged decode attention measures (R² 0.9999 on two GPUs);
-- ``prefill_attention`` for each chunk of c tokens behind k cached ones: base(c) + per_context_token(c) x k, the
-  launch cost counted once per step;
+- ``prefill_attention`` for each chunk of c tokens behind k cached ones: base(c) + per_context_token(c) x k,
+  the launch cost counted once per step;
 - ``mixed_attention``: what n decoding requests add beside prefill chunks: base(n, chunk tokens) +
   per_context_token(n) x summed context. Their attention is dearer there (unified kernels do not split the
   context), so it has its own coefficients;
@@ -20,6 +20,7 @@ The JSON Schema of the format is ``StepTimeProfile.model_json_schema()`` (docs a
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
 
@@ -43,7 +44,7 @@ class _Part(BaseModel):
 
 
 def _check_rising(name: str, values: list[int]) -> None:
-    if any(b <= a for a, b in zip(values, values[1:], strict=False)):
+    if any(b <= a for a, b in pairwise(values)):
         raise ValueError(f"{name} must rise strictly")
 
 

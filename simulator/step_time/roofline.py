@@ -1,13 +1,13 @@
 """Step times from data sheets, for what nobody has measured.
 
 Each component takes the larger of its arithmetic over the GPU's peak rate and its bytes over the memory
-bandwidth, both times a stated efficiency, plus a launch per kernel (Williams, Waterman, Patterson, "Roofline",
-CACM 52(4), 2009). Tensor parallelism divides the work and adds two all-reduces a layer, at a latency plus the
-ring's traffic over the interconnect. The result is a profile like any other, so the engine sees no difference;
-its ``source`` says ``roofline``.
+bandwidth, both times a stated efficiency, plus a launch per kernel (Williams, Waterman, Patterson,
+"Roofline", CACM 52(4), 2009). Tensor parallelism divides the work and adds two all-reduces a layer, at a
+latency plus the ring's traffic over the interconnect. The result is a profile like any other, so the engine
+sees no difference; its ``source`` says ``roofline``.
 
-The efficiencies were chosen beforehand from what such kernels usually reach and were not fitted to the shipped
-profiles. `ERROR_NOTE` states the difference from those profiles; ``tests/step_time/test_roofline.py``
+The efficiencies were chosen beforehand from what such kernels usually reach and were not fitted to the
+shipped profiles. `ERROR_NOTE` states the difference from those profiles; ``tests/step_time/test_roofline.py``
 recomputes it.
 """
 
@@ -46,9 +46,12 @@ INTERCONNECT_EFFICIENCY: Final = 0.70
 MIXED_FACTOR: Final = 1.5
 HETEROGENEITY: Final = 1.02
 
+ERROR_BOUNDS: Final = {"pure_decode": (-0.14, 0.13), "pure_prefill": (0.07, 0.43), "mixed": (-0.09, 0.10)}
+"""Mean signed difference from the shipped profiles by regime, as fractions: lowest and highest profile."""
+
 ERROR_NOTE: Final = (
-    "rough: against the shipped profiles of Llama-3.1-8B (RTX PRO 6000, RTX 4090, A100, H100), mean by regime: pure "
-    "decode -9 to +12 %, prefill +9 to +43 %, mixed steps -8 to +10 %; elsewhere unknown"
+    "rough: against the eight shipped profiles (8B and 70B, RTX 4090 to H200), mean by regime and profile: pure "
+    "decode -14 to +13 %, prefill +7 to +43 %, mixed steps -9 to +10 %; elsewhere unknown"
 )
 
 _MAX_CONTEXT: Final = 131072
@@ -186,9 +189,10 @@ def roofline_profile(
         host=HOST,
         front_end=FRONT_END,
         assumptions=[
-            f"memory efficiency {MEMORY_EFFICIENCY}, compute efficiency {COMPUTE_EFFICIENCY}, prefill attention "
-            f"{PREFILL_ATTENTION_EFFICIENCY}, {KERNEL_US} us a kernel, all-reduce {ALLREDUCE_LATENCY_US} us + "
-            f"traffic at {INTERCONNECT_EFFICIENCY} of the link, mixed steps {MIXED_FACTOR} x decode attention",
+            f"memory efficiency {MEMORY_EFFICIENCY}, compute efficiency {COMPUTE_EFFICIENCY}, prefill "
+            f"attention {PREFILL_ATTENTION_EFFICIENCY}, {KERNEL_US} us a kernel",
+            f"all-reduce {ALLREDUCE_LATENCY_US} us + traffic at {INTERCONNECT_EFFICIENCY} of the link",
+            f"mixed steps {MIXED_FACTOR} x decode attention, unequal contexts {HETEROGENEITY} x",
             OVERHEAD_NOTE,
             EAGER_NOTE,
             HOST.source,
@@ -201,8 +205,8 @@ def roofline_profile(
 def relative_errors(profile: StepTimeProfile, reference: StepTimeProfile) -> dict[str, float]:
     """Mean signed difference of ``profile`` from ``reference`` by regime, as a fraction, on a fixed grid.
 
-    The grid: pure decode of 1, 8, 32, 128 requests at 1,000 tokens of context; prompts of 512, 1,024, 2,048 tokens;
-    16 and 64 decoding requests at 1,000 tokens beside chunks of 256 and 1,024.
+    The grid: pure decode of 1, 8, 32, 128 requests at 1,000 tokens of context; prompts of 512, 1,024, 2,048
+    tokens; 16 and 64 decoding requests at 1,000 tokens beside chunks of 256 and 1,024.
     """
     from simulator.step_time.tables import ProfileStepTime  # noqa: PLC0415  (tables do not need the roofline)
 

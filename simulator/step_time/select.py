@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from simulator.catalog import Gpu, Model, ModelShape, canonical_dtype, find_gpu, find_model
 from simulator.step_time.profile import FrontEnd, KvCacheRecord, ProfileError, StepTimeProfile, load_profile
@@ -89,11 +89,20 @@ def _same_times(a: ModelShape, b: ModelShape) -> bool:
     return a.model_copy(update={"max_position_embeddings": b.max_position_embeddings}) == b
 
 
-def _mismatch(
-    profile: StepTimeProfile, gpu: Gpu, model: Model, tp: int, dtype: str, cache: str
-) -> str | None:
+class _Deployment(NamedTuple):
+    """What step times are asked for."""
+
+    gpu: Gpu
+    model: Model
+    tp: int
+    dtype: str
+    kv_cache_dtype: str
+
+
+def _mismatch(profile: StepTimeProfile, asked: _Deployment) -> str | None:
     """Why a profile does not describe this deployment; None if it does."""
     identity = profile.identity
+    gpu, model, tp, dtype, cache = asked
     if identity.gpu != gpu.id:
         return f"it is of {identity.gpu}, not {gpu.id}"
     if not _same_times(identity.shape, model.shape):
@@ -101,7 +110,10 @@ def _mismatch(
     if identity.tp != tp:
         return f"it is of tensor-parallel degree {identity.tp}, not {tp}"
     if identity.dtype != dtype or identity.kv_cache_dtype != cache:
-        return f"it is of {identity.dtype} weights and {identity.kv_cache_dtype} KV cache, not {dtype} and {cache}"
+        return (
+            f"it is of {identity.dtype} weights and {identity.kv_cache_dtype} KV cache, "
+            f"not {dtype} and {cache}"
+        )
     return None
 
 
@@ -124,8 +136,8 @@ def load_step_time(
     tp: int = 1,
     dtype: str = "bfloat16",
     enforce_eager: bool = False,
-    profile: str = "auto",
     *,
+    profile: str = "auto",
     kv_cache_dtype: str = "auto",
     max_num_seqs: int = 256,
     max_num_batched_tokens: int = 2048,
@@ -138,7 +150,8 @@ def load_step_time(
         tp: tensor-parallel degree.
         dtype: of the weights, vLLM's name.
         enforce_eager: vLLM's flag.
-        profile: ``auto`` (the best shipped profile that matches, else the roofline), ``roofline``, the name of
+        profile: ``auto`` (the best shipped profile that matches, else the roofline), ``roofline``, the name
+        of
             a shipped profile, or the path of a profile file.
         kv_cache_dtype: vLLM's flag; ``auto`` is 16 bits.
         max_num_seqs: vLLM's flag; sets the captured CUDA-graph sizes.
@@ -153,10 +166,10 @@ def load_step_time(
     dtype = canonical_dtype(dtype)
     dtype = "bfloat16" if dtype == "float16" else dtype  # the same kernels at the same rate
     cache_dtype = "bfloat16" if kv_cache_dtype in ("auto", "float16") else canonical_dtype(kv_cache_dtype)
-    asked = (found_gpu, found_model, tp, dtype, cache_dtype)
+    asked = _Deployment(found_gpu, found_model, tp, dtype, cache_dtype)
     if profile in ("auto", "roofline"):
         matches = [] if profile == "roofline" else list(shipped_profiles().values())
-        matches = [candidate for candidate in matches if _mismatch(candidate, *asked) is None]
+        matches = [candidate for candidate in matches if _mismatch(candidate, asked) is None]
         if matches:
             chosen = min(matches, key=lambda candidate: (_PREFERENCE.index(candidate.source), candidate.name))
             reason = f"the best shipped profile for {found_gpu.id}, {found_model.name}, tp {tp}, {dtype}"
@@ -169,7 +182,7 @@ def load_step_time(
             )
     else:
         chosen = _named(profile)
-        wrong = _mismatch(chosen, *asked)
+        wrong = _mismatch(chosen, asked)
         if wrong is not None:
             raise ProfileError(f"profile {profile!r} does not fit this deployment: {wrong}")
         reason = "named in the scenario"
