@@ -22,7 +22,7 @@ def worst_moment(timeline: pd.DataFrame) -> dict[str, Any] | None:
     ttft = timeline["ttft_p99_s"]
     if not ttft.notna().any():
         return None
-    row = timeline.loc[ttft.idxmax()]
+    row = timeline.iloc[int(ttft.argmax())]
     # The window holds the send and the wait of the slowest requests of this interval.
     began_s = row["t_s"] - row["interval_s"] - row["ttft_p99_s"]
     window = timeline[(timeline["t_s"] > began_s) & (timeline["t_s"] <= row["t_s"])]
