@@ -7,7 +7,7 @@ peeked, never advanced.
 from __future__ import annotations
 
 from collections.abc import Generator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 class FleetTotals:
     """Engine counters summed over every replica there ever was."""
 
-    busy_ps: int = 0
+    steps: int = 0
     prompt_tokens: int = 0
     generation_tokens: int = 0
     prefix_cache_queries: int = 0
@@ -67,8 +67,6 @@ class TimelineSampler:
         gpu_memory_used_bytes: float,
     ) -> None:
         self.totals = FleetTotals()
-        self.serving_ps = 0
-        """Replica-time spent serving, the denominator of GPU utilisation."""
         self._clock = clock
         self._interval_ps = interval_ps
         self._sink = sink
@@ -78,19 +76,10 @@ class TimelineSampler:
         self._gpu_memory_used_bytes = gpu_memory_used_bytes
         self._seen: dict[Replica, tuple[EngineCounters, int]] = {}
         self._last_ps = 0
-        self._retired_busy_ps = 0
-        self._retired_serving_ps = 0
 
-    def replica_started(self, replica: Replica) -> None:
-        """A replica serves from now on."""
+    def watch(self, replica: Replica) -> None:
+        """A new replica: its counters start at zero now."""
         self._seen[replica] = (EngineCounters(), self._clock.now)
-
-    def replica_stopped(self, replica: Replica) -> None:
-        """Its engine will not move any more: take its last counters before it is forgotten."""
-        busy_ps, serving_ps, _ = self._read(replica)
-        self._retired_busy_ps += busy_ps
-        self._retired_serving_ps += serving_ps
-        self._seen.pop(replica, None)
 
     def process(self) -> Generator[Event, None, None]:
         """The SimPy process: samples until the run ends."""
@@ -106,22 +95,21 @@ class TimelineSampler:
         interval_ps = now - self._last_ps
         if interval_ps <= 0:
             return
-        before = FleetTotals(**{item.name: getattr(self.totals, item.name) for item in fields(FleetTotals)})
+        before = replace(self.totals)
         running = waiting = busy_ps = serving_ps = 0
         usage: list[float] = []
         for replica in list(self._seen):
             replica_busy_ps, replica_serving_ps, snapshot = self._read(replica)
             busy_ps += replica_busy_ps
             serving_ps += replica_serving_ps
-            running += snapshot.running
-            waiting += snapshot.waiting
-            usage.append(snapshot.kv_cache_usage)
-        busy_ps += self._retired_busy_ps
-        serving_ps += self._retired_serving_ps
-        self._retired_busy_ps = self._retired_serving_ps = 0
+            if not replica.alive:
+                del self._seen[replica]  # its engine will not move any more
+            elif replica.listening:
+                running += snapshot.running
+                waiting += snapshot.waiting
+                usage.append(snapshot.kv_cache_usage)
         self._last_ps = now
-        totals, cluster, stats = self.totals, self._cluster, self._client.drain_interval()
-        nodes = cluster.nodes_by_capacity()
+        totals, counts, stats = self.totals, self._cluster.counts(), self._client.drain_interval()
         row: tuple[Any, ...] = (
             to_s(now),
             interval_ps / PS_PER_S,
@@ -147,13 +135,13 @@ class TimelineSampler:
             totals.prefix_cache_queries - before.prefix_cache_queries,
             totals.prefix_cache_hits - before.prefix_cache_hits,
             totals.num_preemptions - before.num_preemptions,
-            cluster.desired,
-            cluster.provisioned,
-            cluster.ready,
-            cluster.terminating,
-            nodes["on-demand"],
-            nodes["spot"],
-            cluster.cost_usd(now) + self._client.fallback_cost_usd,
+            counts.desired,
+            counts.provisioned,
+            counts.ready,
+            counts.terminating,
+            counts.nodes_on_demand,
+            counts.nodes_spot,
+            self._cluster.cost_usd(now) + self._client.cost_usd,
         )
         self._sink.timeline(row)
 
@@ -161,11 +149,10 @@ class TimelineSampler:
         """What the replica did since it was last looked at; its counters go into the totals."""
         counters, since_ps = self._seen[replica]
         snapshot = replica.peek()
+        until_ps = self._clock.now if replica.stopped_ps is None else replica.stopped_ps
         self.totals.add(snapshot.counters, counters)
-        self._seen[replica] = (snapshot.counters, self._clock.now)
-        serving_ps = self._clock.now - since_ps
-        self.serving_ps += serving_ps
-        return snapshot.counters.busy_ps - counters.busy_ps, serving_ps, snapshot
+        self._seen[replica] = (snapshot.counters, until_ps)
+        return snapshot.counters.busy_ps - counters.busy_ps, until_ps - since_ps, snapshot
 
 
 def _quantile(values: list[float], share: float) -> float | None:

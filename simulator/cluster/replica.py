@@ -54,6 +54,7 @@ class Replica:
         self.name = name
         self.engine = engine
         self.alive = True
+        self.stopped_ps: int | None = None
         self._listener = listener
         self._in_ps = frontend_in_ps
         self._in_ps_per_token = frontend_in_ps_per_token
@@ -104,7 +105,7 @@ class Replica:
         if not self.alive:
             return 0
         self.alive = False
-        now = self.env.now
+        now = self.stopped_ps = self.env.now
         cut = list(self._attempts.values()) + list(self._entering.values())
         entering = set(self._entering)
         self._attempts.clear()

@@ -35,7 +35,7 @@ class Scenario(Section):
     clients: Clients = Clients()
     workload: Annotated[list[WorkloadConfig], Field(min_length=1)]
     """Sources of requests; their traffic adds up."""
-    slo: Slo | None = None
+    slo: Slo = Slo()
     timeline_interval: PositiveDurationS = 5.0
     """Spacing of the rows of ``timeline.parquet``."""
 
