@@ -141,7 +141,7 @@ def decide(state: HpaState, snapshot: HpaSnapshot, now: int) -> tuple[HpaState, 
         `record_write`.
 
     Raises:
-        ValueError: ``snapshot.readings`` does not match ``spec.metrics``, or the version is unknown.
+        ValueError: ``snapshot.readings`` does not match ``spec.metrics``.
         TypeError: a reading is not of its metric's kind.
     """
     if isinstance(snapshot.scale, ScaleError):

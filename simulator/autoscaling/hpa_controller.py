@@ -65,11 +65,18 @@ class HpaGates:
 
 @dataclass(frozen=True, slots=True)
 class HpaController:
-    """The controller that decides: its version line, flags and feature gates."""
+    """The controller that decides: its version line, flags and feature gates.
+
+    Raises:
+        ValueError: the rules of that version are not known.
+    """
 
     version: str = "1.37"
     flags: HpaFlags = HpaFlags()
     gates: HpaGates = HpaGates()
+
+    def __post_init__(self) -> None:
+        parse_version(self.version)
 
     @property
     def line(self) -> tuple[int, int]:

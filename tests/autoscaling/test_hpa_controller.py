@@ -60,3 +60,5 @@ def test_section4_gate_configurable_tolerance_can_be_turned_on_in_1_33_and_not_e
 def test_section13_versions_outside_the_known_lines_are_refused(version):
     with pytest.raises(ValueError, match=r"Kubernetes"):
         parse_version(version)
+    with pytest.raises(ValueError, match=r"Kubernetes"):
+        HpaController(version)

@@ -150,6 +150,21 @@ def test_rolling_update_percentages_round_up_for_surge_and_down_for_unavailable(
     assert (rolling.surge_pods(replicas), rolling.unavailable_pods(replicas)) == want
 
 
+def test_a_key_left_empty_is_a_key_not_given(load, refused):
+    def empty(spec, pod):
+        pod["nodeSelector"] = pod["volumes"] = None
+        pod["containers"][0]["env"] = pod["terminationGracePeriodSeconds"] = None
+        spec["replicas"] = None
+
+    deployment = load(empty)
+    assert deployment.spec.replicas == 1
+    assert deployment.pod.termination_grace_period_seconds == 30
+    assert deployment.pod.node_selector == {}
+    assert refused(lambda spec, _: spec.update(replica=None))[0] == "spec.replica"
+    key, reason = refused(lambda spec, _: spec.update(template=None))
+    assert (key, reason) == ("spec.template", "required, but not given")
+
+
 def test_recreate_has_no_rolling_update(load, refused):
     assert (
         load(lambda spec, _: spec.update(strategy={"type": "Recreate"})).spec.strategy.rolling_update is None

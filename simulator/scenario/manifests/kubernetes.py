@@ -17,7 +17,15 @@ from types import UnionType
 from typing import Annotated, Any, Final, TypeVar, Union, get_args, get_origin
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, WithJsonSchema
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    WithJsonSchema,
+    model_validator,
+)
 from pydantic.alias_generators import to_camel
 from pydantic_core import ErrorDetails, PydanticCustomError
 
@@ -100,6 +108,15 @@ class KubernetesObject(BaseModel):
     model_config = ConfigDict(
         alias_generator=to_camel, extra="forbid", frozen=True, use_attribute_docstrings=True
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _null_is_unset(cls, given: Any) -> Any:
+        """A key left empty is a key not given, as for the API server; unknown ones stay to be refused."""
+        if not isinstance(given, dict) or None not in given.values():
+            return given
+        known = {field.alias for field in cls.model_fields.values()}
+        return {key: value for key, value in given.items() if value is not None or key not in known}
 
 
 class ObjectMeta(KubernetesObject):
