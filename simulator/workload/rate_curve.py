@@ -64,10 +64,9 @@ class RateCurve:
         times = np.array([0, *times.tolist(), span], dtype=np.int64)
         rates = np.concatenate((rates[:1], rates, rates[-1:]))
         offset %= span
-        first, last = 0, (offset + duration_ps - 1) // span
-        repeats = np.arange(first, last + 1, dtype=np.int64)
-        starts = (repeats[:, None] * span + times[None, :-1]).ravel() - offset
-        ends = (repeats[:, None] * span + times[None, 1:]).ravel() - offset
+        repeats = np.arange((offset + duration_ps - 1) // span + 1, dtype=np.int64)
+        starts = (repeats[:, None] * span + times[:-1]).ravel() - offset
+        ends = (repeats[:, None] * span + times[1:]).ravel() - offset
         curve = cls(
             np.concatenate((starts[:1], ends)),
             np.tile(rates[:-1], len(repeats)),
