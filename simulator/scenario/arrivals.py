@@ -21,6 +21,9 @@ from simulator.scenario.quantities import (
     Section,
 )
 
+Period = Annotated[PositiveDurationS, Field(le=31 * 86400)]
+"""Time after which a curve repeats, at most 31 days."""
+
 Burstiness = Annotated[float, Field(gt=0)]
 """Shape of the gamma distribution of gaps: 1 is Poisson, smaller is burstier, ``.inf`` is evenly spaced."""
 
@@ -42,7 +45,7 @@ class GammaArrivals(Section):
     """Stop after so many requests (``--num-prompts``)."""
     rescale: bool = False
     """Stretch all gaps so that the last of ``num_requests`` arrives at exactly num_requests / rate, as the
-    vLLM benchmark does."""
+    vLLM benchmark does. The entry must last longer than that to see the last one."""
 
     @model_validator(mode="after")
     def _rescale_needs_count(self) -> Self:
@@ -111,7 +114,7 @@ class DiurnalArrivals(Section):
     """Highest rate over lowest rate."""
     amplitude: Fraction | None = None
     """Half of the swing as a share of the mean, in place of peak_to_trough."""
-    period: PositiveDurationS = 86400.0
+    period: Period = 86400.0
     peak_at: DurationS = 50400.0
     """Time of the first peak; 14 h if not given (the run starts at midnight)."""
     burstiness: Burstiness = 1.0
@@ -167,7 +170,7 @@ class CurveArrivals(Section):
 
     kind: Literal["curve"]
     points: Annotated[list[CurvePoint], Field(min_length=1)]
-    period: PositiveDurationS | None = None
+    period: Period | None = None
     """Repeat the curve after this time; the points then lie within 0 and the period."""
     burstiness: Burstiness = 1.0
 

@@ -72,8 +72,15 @@ def processes_of(arrivals: Arrivals, duration_ps: int, key: str) -> list[Arrival
         key: path of the section, for messages.
 
     Raises:
-        ScenarioError: spikes that leave no room for a base rate of at least 0.
+        ScenarioError: spikes that leave no room for a base rate of at least 0, or a time beyond 106 days.
     """
+    try:
+        return _processes_of(arrivals, duration_ps, key)
+    except OverflowError:
+        raise ScenarioError("a time lies beyond the 106 days that the clock holds", key=key) from None
+
+
+def _processes_of(arrivals: Arrivals, duration_ps: int, key: str) -> list[ArrivalProcess]:
     if isinstance(arrivals, SumArrivals):
         return [_process_of(part, duration_ps, f"{key}.of.{index}") for index, part in enumerate(arrivals.of)]
     if isinstance(arrivals, ClosedLoopArrivals | TraceArrivals):

@@ -53,17 +53,20 @@ class RateCurve:
 
         It is constant before the first point and after the last. With a period it repeats; the points then
         lie within [0, period]. Two points at one time make a step.
+
+        Raises:
+            OverflowError: a point beyond what 64 bits of picoseconds hold, 106 days.
         """
         times = np.array([round(t * PS_PER_S) for t, _ in points], dtype=np.int64)
         rates = np.array([rate for _, rate in points], dtype=np.float64)
         offset = to_ps(offset_s)
         span = to_ps(period_s) if period_s is not None else max(int(times[-1]), offset + duration_ps) + 1
-        times = np.concatenate(([0], times, [span]))
+        times = np.array([0, *times.tolist(), span], dtype=np.int64)
         rates = np.concatenate((rates[:1], rates, rates[-1:]))
-        first, last = offset // span, (offset + duration_ps - 1) // span
-        repeats = np.arange(first, last + 1, dtype=np.int64)
-        starts = (repeats[:, None] * span + times[None, :-1]).ravel() - offset
-        ends = (repeats[:, None] * span + times[None, 1:]).ravel() - offset
+        offset %= span
+        repeats = np.arange((offset + duration_ps - 1) // span + 1, dtype=np.int64)
+        starts = (repeats[:, None] * span + times[:-1]).ravel() - offset
+        ends = (repeats[:, None] * span + times[1:]).ravel() - offset
         curve = cls(
             np.concatenate((starts[:1], ends)),
             np.tile(rates[:-1], len(repeats)),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 import pandas as pd
@@ -32,6 +33,9 @@ from simulator.scenario.lengths import (
 from simulator.units import PS_PER_S
 from simulator.workload.builtin import LengthModel, builtin_model
 from simulator.workload.rate_curve import Floats, Ints
+
+_LONGEST_PS: Final = 2.0**62
+_MOST_TOKENS: Final = 2**31 - 1
 
 LengthSampler = Callable[[Floats], tuple[Ints, Ints]]
 """Uniforms of shape (n, 4) to input and output tokens of shape (n,)."""
@@ -101,7 +105,8 @@ def _uniform(span: TokenRange, u: Floats) -> Ints:
 
 def _lognormal_tokens(tokens: LognormalTokens, z: Floats) -> Ints:
     mu, sigma = tokens.mu_sigma()
-    return _whole(np.clip(np.exp(mu + sigma * z), tokens.min, tokens.max))
+    most = _MOST_TOKENS if tokens.max is None else tokens.max
+    return _whole(np.clip(np.exp(mu + sigma * z), tokens.min, most))
 
 
 def _from_quantiles(quantiles: Quantiles, u: Floats) -> Ints:
@@ -135,7 +140,7 @@ def time_sampler(time: Time) -> UniformSampler:
     """The sampler of a random time, in picoseconds."""
 
     def to_ps(seconds: Floats) -> Ints:
-        result: Ints = np.rint(seconds * PS_PER_S).astype(np.int64)
+        result: Ints = np.rint(np.minimum(seconds * PS_PER_S, _LONGEST_PS)).astype(np.int64)
         return result
 
     match time:

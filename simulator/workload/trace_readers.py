@@ -8,7 +8,8 @@
   output_length, hash_ids (512 tokens each, the last may be partial).
 - ``burstgpt``: HPMLL/BurstGPT, BurstGPT_*.csv: Timestamp (s), Request tokens, Response tokens; other columns
   (Session ID and Elapsed time in newer files, Model, Total tokens, Log Type) are not used. A row with 0
-  response tokens is a request that failed there and is left out.
+  response tokens is a request that failed there and is left out. Time 0 is the first row: BurstGPT_3.csv
+  begins at 19,440,110 s.
 """
 
 from __future__ import annotations
@@ -201,9 +202,14 @@ def _azure(header: list[str], trace: TraceArrivals) -> _Parse:
 
 def _burstgpt(header: list[str], trace: TraceArrivals) -> _Parse:
     time, inputs, outputs = _columns(header, ("Timestamp", "Request tokens", "Response tokens"))
+    first: float | None = None
 
     def parse(cells: list[str]) -> TraceRow | None:
-        time_ps = round(_number("Timestamp", cells[time], 0.0) * PS_PER_S)
+        nonlocal first
+        moment = _number("Timestamp", cells[time], 0.0)
+        if first is None:
+            first = moment
+        time_ps = round((moment - first) * PS_PER_S)
         output_tokens = _tokens("Response tokens", cells[outputs], 0)
         if output_tokens == 0:
             return None

@@ -128,6 +128,15 @@ def test_spikes_may_leave_a_base_of_exactly_zero() -> None:
     assert curve.rate_at([0.0, 700.0]) == pytest.approx([0.0, 56.0], abs=1e-9)
 
 
+def test_time_beyond_the_clock_is_refused() -> None:
+    for spec in (
+        {**SPIKES, "every": None, "times": ["110d"]},
+        {"kind": "curve", "points": [{"at": "0s", "rate": 1}, {"at": "120d", "rate": 2}]},
+    ):
+        with pytest.raises(ScenarioError, match="106 days"):
+            processes_of(parse(spec), to_ps(7200), "workload.0.arrivals")
+
+
 def test_diurnal_peak_trough_and_mean() -> None:
     spec = {"kind": "diurnal", "mean_rate": "1/s", "peak_to_trough": 3, "peak_at": "14h"}
     curve = expected_curve(parse(spec), to_ps(2 * DAY_S))

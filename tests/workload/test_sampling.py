@@ -59,6 +59,14 @@ def test_lognormal_clips_and_correlates() -> None:
     assert 0.6 < spearmanr(inputs, outputs).statistic < 0.8
 
 
+def test_tails_without_a_limit_stay_within_the_integers() -> None:
+    side = {"median": 1e6, "sigma": 30}
+    inputs, _ = lengths({"kind": "lognormal", "input": side, "output": side})
+    assert (inputs.min(), inputs.max()) == (1, 2**31 - 1)
+    time = TypeAdapter(Time).validate_python({"kind": "lognormal", "median": "1d", "sigma": 30})
+    assert time_sampler(time)(WORDS[:, 0]).max() == 2**62
+
+
 def test_quantiles_are_straight_lines() -> None:
     quantiles = {0: 10, 0.5: 100, 1: 1000}
     inputs, _ = lengths({"kind": "empirical", "input": quantiles, "output": quantiles})

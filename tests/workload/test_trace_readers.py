@@ -82,7 +82,12 @@ def test_burstgpt_old_and_new_columns_without_failures(tmp_path: Path) -> None:
         "Timestamp,Session ID,Elapsed time,Model,Request tokens,Response tokens,Total tokens,Log Type\n"
         "5,a,1.5,ChatGPT,472,18,490,Conversation log\n",
     )
-    assert old == new == [TraceRow(to_ps(5), 472, 18, ())]
+    assert old == new == [TraceRow(0, 472, 18, ())]
+
+
+def test_burstgpt_counts_time_from_the_first_row(tmp_path: Path) -> None:
+    text = HEADERS["burstgpt"] + "\n19440110.0,m,9,0,9,API log\n19440112.0,m,9,1,10,API log\n"
+    assert read(tmp_path, "burstgpt", text) == [TraceRow(to_ps(2), 9, 1, ())]
 
 
 @pytest.mark.parametrize(
