@@ -100,6 +100,7 @@ class ProfileStepTime:
         self._max_chunk = terms.prefill_attention.chunk_tokens[-1]
         self._max_prefill_context = terms.prefill_attention.max_context_tokens
         self._chunk_knots = list(terms.mixed_attention.chunk_tokens)
+        self._knee: int | None = None
         self._tokens_size = 0
         self._requests_size = 0
         self._grow_tokens(max(max_num_batched_tokens, self._captured[-1] if self._captured else 1))
@@ -170,6 +171,10 @@ class ProfileStepTime:
         self._mixed_base_ps: list[list[int]] = [list(row) for row in zip(*columns, strict=True)]
         mixed_slopes = np.interp(grid, mixed.requests, mixed.per_context_token_ns) * decode.heterogeneity
         self._mixed_per_token_ps: list[int] = _to_ints(mixed_slopes, _PS_PER_NS)
+        if mixed.knee_context_tokens is not None and mixed.above_knee_ns is not None:
+            self._knee = mixed.knee_context_tokens
+            above = np.interp(grid, mixed.requests, mixed.above_knee_ns) * decode.heterogeneity
+            self._above_knee_ps: list[int] = _to_ints(above - mixed_slopes, _PS_PER_NS)
         host = self.profile.host
         self._host_ps: list[int] = _to_ints(
             host.base_us + host.per_request_us * grid.astype(np.float64), PS_PER_US
@@ -213,6 +218,8 @@ class ProfileStepTime:
         if decodes:
             attention += self._mixed_base(decodes, chunk_tokens)
             attention += self._mixed_per_token_ps[decodes] * decode_context
+            if self._knee is not None and decode_context > self._knee:
+                attention += self._above_knee_ps[decodes] * (decode_context - self._knee)
         rest = self._overhead_ps + self._dense_ps[step_tokens] + self._sequence_ps[sequences]
         return max(rest, self._floor_ps) + attention
 
