@@ -99,6 +99,8 @@ class ProfileStepTime:
         self._max_tokens = terms.dense.tokens[-1]
         self._max_chunk = terms.prefill_attention.chunk_tokens[-1]
         self._max_prefill_context = terms.prefill_attention.max_context_tokens
+        self._max_mixed_requests = terms.mixed_attention.requests[-1]
+        self._max_mixed_context = terms.mixed_attention.max_context_tokens
         self._chunk_knots = list(terms.mixed_attention.chunk_tokens)
         self._knee: int | None = None
         self._tokens_size = 0
@@ -186,14 +188,12 @@ class ProfileStepTime:
         """GPU time of one step; see the protocol."""
         if decode_requests > self._requests_size:
             self._grow_requests(decode_requests * _GROWTH)
+        if prefills:
+            return self._mixed_ps(decode_requests, decode_context_tokens, prefills)
         if decode_context_tokens > self._context_limit[decode_requests]:
             kind = "decode_requests" if decode_requests > self._max_requests else "context_tokens"
             self.range_violations[kind] += 1
-        if not prefills:
-            return (
-                self._base_ps[decode_requests] + self._per_token_ps[decode_requests] * decode_context_tokens
-            )
-        return self._mixed_ps(decode_requests, decode_context_tokens, prefills)
+        return self._base_ps[decode_requests] + self._per_token_ps[decode_requests] * decode_context_tokens
 
     def _mixed_ps(self, decodes: int, decode_context: int, prefills: Sequence[tuple[int, int]]) -> int:
         """GPU time of a step that has prefill chunks."""
@@ -216,6 +216,10 @@ class ProfileStepTime:
                 self._chunk_base_ps[tokens] + self._chunk_context_ps[tokens] * context - self._launch_ps, 0
             )
         if decodes:
+            if decodes > self._max_mixed_requests:
+                self.range_violations["decode_requests"] += 1
+            elif decode_context > decodes * self._max_mixed_context:
+                self.range_violations["context_tokens"] += 1
             attention += self._mixed_base(decodes, chunk_tokens)
             attention += self._mixed_per_token_ps[decodes] * decode_context
             if self._knee is not None and decode_context > self._knee:

@@ -159,6 +159,10 @@ def test_steps_outside_the_fitted_range_are_counted() -> None:
     step_time.decode_terms(12)
     assert step_time.range_violations["decode_requests"] == 2
     step_time.step_ps(0, 0, [(2000, 0)])
+    step_time.step_ps(11, 11_001, [(16, 0)])
+    step_time.step_ps(12, 0, [(16, 0)])
+    assert step_time.range_violations["context_tokens"] == 2
+    assert step_time.range_violations["decode_requests"] == 3
     assert step_time.range_violations["step_tokens"] == step_time.range_violations["prefill_chunk"] == 1
 
 
