@@ -57,6 +57,8 @@ _CALLS_PER_LAYER = {
 _CALLS_PER_STEP = {"embedding": 1, "final_layernorm": 1}
 _MIXED_MAX_CONTEXT = 8192
 _MIXED_CHUNKS = [16, 128, 256, 512, 1024, 2048]
+# Candidates for the summed context from which a token of a mixed batch costs more; the best of them is taken.
+_MIXED_KNEES = [65536, 98304, 131072, 163840, 196608, 262144]
 _MIXED_MIN_CONTEXT = 64
 
 
@@ -233,10 +235,24 @@ class LlmServingSimTables:
             & (table.kv_prefill <= _MIXED_MAX_CONTEXT)
             & (table.n_decode * table.kv_decode + table.kv_prefill <= self.kv_cache_tokens)
         ]
+        fits = [self._fit_mixed(rows, prefill, knee) for knee in _MIXED_KNEES]
+        term, error, _ = min(fits, key=lambda fit: fit[2])
+        if term.above_knee_ns == term.per_context_token_ns:
+            term = term.model_copy(update={"knee_context_tokens": None, "above_knee_ns": None})
+        return term, error
+
+    def _fit_mixed(
+        self, rows: pd.DataFrame, prefill: PrefillAttention, knee: int
+    ) -> tuple[MixedAttention, FitError, float]:
+        """Fit with a context token that costs more above a summed context of ``knee``.
+
+        Returns the term, its error on the held-out rows, and its mean relative error on the fitted ones, by
+        which knees are compared.
+        """
         requests = sorted(int(n) for n in rows.n_decode.unique())
         knots = [c for c in _MIXED_CHUNKS if c <= int(rows.prefill_chunk.max())]
-        base_us, slopes_ns = [], []
-        predicted, measured = [], []
+        base_us, below_ns, above_ns = [], [], []
+        predicted, measured, residuals = [], [], []
         for n in requests:
             mine = rows[rows.n_decode == n].sort_values(["prefill_chunk", "kv_prefill", "kv_decode"])
             chunk = mine.prefill_chunk.to_numpy(dtype=np.float64)
@@ -248,20 +264,26 @@ class LlmServingSimTables:
                 np.interp(chunk, prefill.chunk_tokens, prefill.base_us)
                 + np.interp(chunk, prefill.chunk_tokens, prefill.per_context_token_ns) * context / 1e3
             )
-            columns = np.column_stack([hat_basis(chunk, knots), total])
+            # The second slope is what a token above the knee costs more: never less than below it.
+            columns = np.column_stack([hat_basis(chunk, knots), total, np.maximum(total - knee, 0.0)])
             held_out = np.arange(len(us)) % 2 == 1
             kept = ~held_out
             solution = fit_nonnegative(columns[kept], (us - alone)[kept], 1.0 / (us + rest)[kept])
-            base_us.append(rounded(solution[:-1]))
-            slopes_ns.append(float(solution[-1]) * 1e3)
-            predicted.append((alone + columns @ solution + rest)[held_out])
+            base_us.append(rounded(solution[:-2]))
+            below_ns.append(float(solution[-2]) * 1e3)
+            above_ns.append(float(solution[-2] + solution[-1]) * 1e3)
+            fitted = alone + columns @ solution
+            predicted.append((fitted + rest)[held_out])
             measured.append((us + rest)[held_out])
+            residuals.append(np.abs(fitted - us)[kept] / (us + rest)[kept])
         term = MixedAttention(
             requests=requests,
             chunk_tokens=knots,
             base_us=base_us,
-            per_context_token_ns=rounded(slopes_ns),
+            per_context_token_ns=rounded(below_ns),
+            knee_context_tokens=knee,
+            above_knee_ns=rounded(above_ns),
             max_context_tokens=_MIXED_MAX_CONTEXT,
         )
         error = fit_error("mixed", np.concatenate(predicted), np.concatenate(measured), "the step's time")
-        return term, error
+        return term, error, float(np.concatenate(residuals).mean())

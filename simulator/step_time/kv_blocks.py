@@ -1,10 +1,10 @@
 """How many KV-cache blocks a GPU has left, as vLLM finds it when it starts.
 
 vLLM takes ``gpu_memory_utilization`` of the GPU's total memory and subtracts the weights, the peak of a
-profiling run with ``max_num_batched_tokens`` tokens and ``max_num_seqs`` sampled requests, what CUDA and NCCL
-hold outside PyTorch, and (by default since 0.21, vllm-project/vllm pull request 30515) the CUDA graphs. The rest
-becomes blocks (``vllm/v1/worker/gpu_worker.py``, ``determine_available_memory``). The peak is derived here from
-the shapes of the tensors that are alive together.
+profiling run with ``max_num_batched_tokens`` tokens and ``max_num_seqs`` sampled requests, what CUDA and
+NCCL hold outside PyTorch, and (by default since 0.21, vllm-project/vllm pull request 30515) the CUDA graphs.
+The rest becomes blocks (``vllm/v1/worker/gpu_worker.py``, ``determine_available_memory``). The peak is
+derived here from the shapes of the tensors that are alive together.
 
 Checked against blocks that engines reported (graphs not counted in any of them; nothing was fitted to them):
 

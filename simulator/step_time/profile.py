@@ -143,7 +143,11 @@ class MixedAttention(_Part):
     base_us: list[Times]
     """One row per entry of ``requests``, one column per entry of ``chunk_tokens``."""
     per_context_token_ns: Times
-    """One per entry of ``requests``."""
+    """One per entry of ``requests``; up to the knee."""
+    knee_context_tokens: int | None = Field(default=None, gt=0)
+    """Summed context from which a token costs more, where the tables show one."""
+    above_knee_ns: Times | None = None
+    """Cost of a context token above the knee, one per entry of ``requests``."""
     max_context_tokens: int = Field(gt=0)
 
     @model_validator(mode="after")
@@ -152,6 +156,10 @@ class MixedAttention(_Part):
         _check_rising("chunk_tokens", self.chunk_tokens)
         if not len(self.requests) == len(self.base_us) == len(self.per_context_token_ns):
             raise ValueError("requests, base_us and per_context_token_ns differ in length")
+        if (self.knee_context_tokens is None) != (self.above_knee_ns is None):
+            raise ValueError("knee_context_tokens and above_knee_ns go together")
+        if self.above_knee_ns is not None and len(self.above_knee_ns) != len(self.requests):
+            raise ValueError("requests and above_knee_ns differ in length")
         if any(len(row) != len(self.chunk_tokens) for row in self.base_us):
             raise ValueError("every row of base_us needs one entry per chunk_tokens")
         return self

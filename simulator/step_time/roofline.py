@@ -50,8 +50,8 @@ ERROR_BOUNDS: Final = {"pure_decode": (-0.14, 0.13), "pure_prefill": (0.07, 0.43
 """Mean signed difference from the shipped profiles by regime, as fractions: lowest and highest profile."""
 
 ERROR_NOTE: Final = (
-    "rough: against the eight shipped profiles (8B and 70B, RTX 4090 to H200), mean by regime and profile: pure "
-    "decode -14 to +13 %, prefill +7 to +43 %, mixed steps -9 to +10 %; elsewhere unknown"
+    "rough: against the eight shipped profiles (8B and 70B, RTX 4090 to H200), mean by regime and profile: "
+    "pure decode -14 to +13 %, prefill +7 to +43 %, mixed steps -9 to +10 %; elsewhere unknown"
 )
 
 _MAX_CONTEXT: Final = 131072

@@ -54,7 +54,7 @@ class ResolvedStepTime:
         return None if self.profile.kv_cache is None else self.profile.kv_cache.num_blocks
 
     @property
-    def front_end(self) -> FrontEnd:
+    def frontend(self) -> FrontEnd:
         """Times outside the engine core."""
         return self.profile.front_end
 

@@ -99,7 +99,10 @@ class ProfileStepTime:
         self._max_tokens = terms.dense.tokens[-1]
         self._max_chunk = terms.prefill_attention.chunk_tokens[-1]
         self._max_prefill_context = terms.prefill_attention.max_context_tokens
+        self._max_mixed_requests = terms.mixed_attention.requests[-1]
+        self._max_mixed_context = terms.mixed_attention.max_context_tokens
         self._chunk_knots = list(terms.mixed_attention.chunk_tokens)
+        self._knee: int | None = None
         self._tokens_size = 0
         self._requests_size = 0
         self._grow_tokens(max(max_num_batched_tokens, self._captured[-1] if self._captured else 1))
@@ -170,6 +173,10 @@ class ProfileStepTime:
         self._mixed_base_ps: list[list[int]] = [list(row) for row in zip(*columns, strict=True)]
         mixed_slopes = np.interp(grid, mixed.requests, mixed.per_context_token_ns) * decode.heterogeneity
         self._mixed_per_token_ps: list[int] = _to_ints(mixed_slopes, _PS_PER_NS)
+        if mixed.knee_context_tokens is not None and mixed.above_knee_ns is not None:
+            self._knee = mixed.knee_context_tokens
+            above = np.interp(grid, mixed.requests, mixed.above_knee_ns) * decode.heterogeneity
+            self._above_knee_ps: list[int] = _to_ints(above - mixed_slopes, _PS_PER_NS)
         host = self.profile.host
         self._host_ps: list[int] = _to_ints(
             host.base_us + host.per_request_us * grid.astype(np.float64), PS_PER_US
@@ -181,14 +188,12 @@ class ProfileStepTime:
         """GPU time of one step; see the protocol."""
         if decode_requests > self._requests_size:
             self._grow_requests(decode_requests * _GROWTH)
+        if prefills:
+            return self._mixed_ps(decode_requests, decode_context_tokens, prefills)
         if decode_context_tokens > self._context_limit[decode_requests]:
             kind = "decode_requests" if decode_requests > self._max_requests else "context_tokens"
             self.range_violations[kind] += 1
-        if not prefills:
-            return (
-                self._base_ps[decode_requests] + self._per_token_ps[decode_requests] * decode_context_tokens
-            )
-        return self._mixed_ps(decode_requests, decode_context_tokens, prefills)
+        return self._base_ps[decode_requests] + self._per_token_ps[decode_requests] * decode_context_tokens
 
     def _mixed_ps(self, decodes: int, decode_context: int, prefills: Sequence[tuple[int, int]]) -> int:
         """GPU time of a step that has prefill chunks."""
@@ -211,8 +216,14 @@ class ProfileStepTime:
                 self._chunk_base_ps[tokens] + self._chunk_context_ps[tokens] * context - self._launch_ps, 0
             )
         if decodes:
+            if decodes > self._max_mixed_requests:
+                self.range_violations["decode_requests"] += 1
+            elif decode_context > decodes * self._max_mixed_context:
+                self.range_violations["context_tokens"] += 1
             attention += self._mixed_base(decodes, chunk_tokens)
             attention += self._mixed_per_token_ps[decodes] * decode_context
+            if self._knee is not None and decode_context > self._knee:
+                attention += self._above_knee_ps[decodes] * (decode_context - self._knee)
         rest = self._overhead_ps + self._dense_ps[step_tokens] + self._sequence_ps[sequences]
         return max(rest, self._floor_ps) + attention
 

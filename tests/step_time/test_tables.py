@@ -113,6 +113,22 @@ def test_mixed_step_by_hand() -> None:
     assert step_time.step_ps(11, 300, [(16, 0), (50, 200)]) == expected_ps
 
 
+def test_context_above_the_knee_of_a_mixed_step_costs_more() -> None:
+    knee = {
+        "requests": [1, 11],
+        "chunk_tokens": [16],
+        "base_us": [[0], [0]],
+        "per_context_token_ns": [30, 40],
+        "knee_context_tokens": 500,
+        "above_knee_ns": [35, 70],
+        "max_context_tokens": 1000,
+    }
+    step_time = ProfileStepTime(toy(mixed_attention=knee))
+    base = step_time.step_ps(11, 0, [(16, 0)])
+    assert step_time.step_ps(11, 500, [(16, 0)]) - base == 500 * 40 * NS
+    assert step_time.step_ps(11, 600, [(16, 0)]) - base == (500 * 40 + 100 * 70) * NS
+
+
 def test_heterogeneity_scales_the_context_term() -> None:
     profile = toy()
     decode = profile.terms.decode_attention.model_copy(update={"heterogeneity": 1.5})
@@ -143,6 +159,10 @@ def test_steps_outside_the_fitted_range_are_counted() -> None:
     step_time.decode_terms(12)
     assert step_time.range_violations["decode_requests"] == 2
     step_time.step_ps(0, 0, [(2000, 0)])
+    step_time.step_ps(11, 11_001, [(16, 0)])
+    step_time.step_ps(12, 0, [(16, 0)])
+    assert step_time.range_violations["context_tokens"] == 2
+    assert step_time.range_violations["decode_requests"] == 3
     assert step_time.range_violations["step_tokens"] == step_time.range_violations["prefill_chunk"] == 1
 
 
