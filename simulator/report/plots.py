@@ -31,15 +31,23 @@ def plot_latency(results: Results, figure: Figure | None = None) -> Figure:
                 _cdf(axes, own.loc[own["workload"] == name, column], colour, name, 1.3)
             limit = results.summary["slo"]["limits"][column]
             if limit is not None:
-                axes.axvline(limit, color=style.INK, lw=1.1, ls=(0, (5, 2)), label=f"SLO, {text.seconds(limit)}")
+                axes.axvline(limit, color=style.INK, lw=1.1, ls=(0, (5, 2)))
+                axes.annotate(
+                    f" SLO {text.limit(limit)}",
+                    (limit, 0.02),
+                    rotation=90,
+                    ha="right",
+                    va="bottom",
+                    fontsize=8.5,
+                )
         _itl(panels[3], results.tables.itl, workloads)
         for axes in panels:
             axes.set_xscale("log")
             axes.set_ylim(0, 1.01)
             axes.set_yticks([0, 0.25, 0.5, 0.75, 0.9, 0.99], ["0", "25 %", "50 %", "75 %", "90 %", "99 %"])
             style.seconds_axis(axes.xaxis)
-            if axes.lines:
-                axes.legend(loc="lower right", facecolor="white", frameon=True, framealpha=0.85, edgecolor="none")
+        if panels[0].get_legend_handles_labels()[0]:
+            panels[0].legend(loc="upper left")
     return figure
 
 
@@ -73,8 +81,12 @@ def plot_errors(results: Results, figure: Figure | None = None) -> Figure:
         edges = np.linspace(0, duration_s, 121)
         per_s = 1 / (edges[1] - edges[0])
         colours = {
-            Outcome.COMPLETED: "#BFD7E8", Outcome.FELL_BACK: style.PURPLE, Outcome.TIMED_OUT: style.ORANGE,
-            Outcome.REJECTED: style.VERMILLION, Outcome.FAILED: style.INK, Outcome.IN_FLIGHT: style.PALE,
+            Outcome.COMPLETED: "#BFD7E8",
+            Outcome.FELL_BACK: style.PURPLE,
+            Outcome.TIMED_OUT: style.ORANGE,
+            Outcome.REJECTED: style.VERMILLION,
+            Outcome.FAILED: style.INK,
+            Outcome.IN_FLIGHT: style.PALE,
         }
         upper.set_title("Outcome by time of arrival, requests/s")
         below = np.zeros(len(edges) - 1)
@@ -86,11 +98,22 @@ def plot_errors(results: Results, figure: Figure | None = None) -> Figure:
         causes = [cause for cause in Cause if cause and (requests["cause"] == cause.value).any()]
         for i, cause in enumerate(causes):
             at = requests.loc[requests["cause"] == cause.value, "end_s"].dropna()
-            colour = (style.VERMILLION, style.ORANGE, style.BLUE, style.PURPLE, style.GREEN, style.SKY, style.INK,
-                      style.GREY, style.PALE)[i % 9]
+            colour = (
+                style.VERMILLION,
+                style.ORANGE,
+                style.BLUE,
+                style.PURPLE,
+                style.GREEN,
+                style.SKY,
+                style.INK,
+                style.GREY,
+                style.PALE,
+            )[i % 9]
             below = _stack(lower, edges, below, at, per_s, colour, cause.value)
         if not causes:
-            lower.text(0.5, 0.5, "none", transform=lower.transAxes, ha="center", va="center", color=style.GREY)
+            lower.text(
+                0.5, 0.5, "none", transform=lower.transAxes, ha="center", va="center", color=style.GREY
+            )
             lower.set_yticks([])
         for axes in (upper, lower):
             axes.set_ylim(bottom=0)
@@ -102,14 +125,26 @@ def plot_errors(results: Results, figure: Figure | None = None) -> Figure:
 
 
 def _stack(
-    axes: Axes, edges: np.ndarray, below: np.ndarray, at: pd.Series[float], per_s: float, colour: str, label: str
+    axes: Axes,
+    edges: np.ndarray,
+    below: np.ndarray,
+    at: pd.Series[float],
+    per_s: float,
+    colour: str,
+    label: str,
 ) -> np.ndarray:
     if not len(at):
         return below
     counts, _ = np.histogram(at.to_numpy(dtype=float), edges)
     top: np.ndarray = below + counts * per_s
     axes.fill_between(
-        edges, np.append(below, below[-1]), np.append(top, top[-1]), step="post", color=colour, lw=0, label=label
+        edges,
+        np.append(below, below[-1]),
+        np.append(top, top[-1]),
+        step="post",
+        color=colour,
+        lw=0,
+        label=label,
     )
     return top
 
@@ -131,8 +166,14 @@ def plot_cost(results: Results, figure: Figure | None = None) -> Figure:
         lower.plot(x, total, color=style.GREEN, lw=2)
         if len(t):
             lower.annotate(
-                text.usd(float(total[-1])), (x[-1], total[-1]), xytext=(6, 0), textcoords="offset points",
-                va="center", color=style.GREEN, fontweight="bold", annotation_clip=False,
+                text.usd(float(total[-1])),
+                (x[-1], total[-1]),
+                xytext=(6, 0),
+                textcoords="offset points",
+                va="center",
+                color=style.GREEN,
+                fontweight="bold",
+                annotation_clip=False,
             )
         for axes in (upper, lower):
             axes.set_ylim(bottom=0)

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MultipleLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MultipleLocator, NullLocator
 
 BLUE: Final = "#0072B2"
 SKY: Final = "#56B4E9"
@@ -22,7 +22,7 @@ GREY: Final = "#8A8F98"
 PALE: Final = "#D9DDE3"
 CYCLE: Final = (BLUE, VERMILLION, GREEN, ORANGE, PURPLE, SKY)
 
-_STYLE: Final[dict[str, Any]] = {
+_STYLE: Final[Any] = {
     "font.family": "DejaVu Sans",
     "font.size": 9.5,
     "axes.titlesize": 10,
@@ -49,7 +49,25 @@ _STYLE: Final[dict[str, Any]] = {
     "figure.facecolor": "white",
     "savefig.facecolor": "white",
 }
-_TICKS_S: Final = (1, 5, 10, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14_400, 21_600, 43_200, 86_400, 604_800)
+_TICKS_S: Final = (
+    1,
+    5,
+    10,
+    30,
+    60,
+    120,
+    300,
+    600,
+    900,
+    1800,
+    3600,
+    7200,
+    14_400,
+    21_600,
+    43_200,
+    86_400,
+    604_800,
+)
 
 
 def style() -> Any:
@@ -86,9 +104,12 @@ def legend_beside(axes: Axes) -> None:
 
 
 def seconds_axis(axis: Any) -> None:
-    """Ticks of a logarithmic axis of durations, as 10 ms, 1 s, 100 s."""
+    """A logarithmic axis of durations: ticks at 1, 2 and 5, or at powers of ten when there are many."""
+    low, high = axis.get_view_interval()
+    narrow = high / low < 300
+    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if narrow else (1.0,), numticks=20))
+    axis.set_minor_locator(NullLocator())
     axis.set_major_formatter(FuncFormatter(lambda v, _: f"{v * 1e3:g} ms" if v < 1 else f"{v:g} s"))
-    axis.set_minor_formatter(FuncFormatter(lambda *_: ""))
 
 
 def thin(timeline: pd.DataFrame, most: int = 480) -> pd.DataFrame:
@@ -99,8 +120,20 @@ def thin(timeline: pd.DataFrame, most: int = 480) -> pd.DataFrame:
     group = -(-len(timeline) // most)
     if group <= 1:
         return timeline.copy()
-    sums = ["interval_s", "arrivals", "attempts", "completed", "fell_back", "errors", "slo_good", "input_tokens",
-            "output_tokens", "prefix_queries", "prefix_hits", "preemptions"]
+    sums = [
+        "interval_s",
+        "arrivals",
+        "attempts",
+        "completed",
+        "fell_back",
+        "errors",
+        "slo_good",
+        "input_tokens",
+        "output_tokens",
+        "prefix_queries",
+        "prefix_hits",
+        "preemptions",
+    ]
     highest = ["t_s", "ttft_p99_s", "gateway_queue", "waiting", "kv_usage_max", "cost_usd"]
     how = {name: "sum" if name in sums else "max" if name in highest else "mean" for name in timeline.columns}
     return timeline.groupby(np.arange(len(timeline)) // group).agg(how)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 CAUSES = {
     "context_length": "prompt + max_tokens over the model's context (400)",
@@ -36,58 +36,74 @@ STATISTICS = ("mean", "p50", "p90", "p95", "p99", "max")
 DASH = "–"
 
 
-def seconds(value: float | None) -> str:
-    """A duration with three significant digits: ``14.2 ms``, ``1.23 s``, ``95 s``."""
-    if value is None:
-        return DASH
+def _decimals(value: float, digits: int = 3) -> int:
+    """Decimals that show so many significant digits, none for numbers with more before the point."""
     if value == 0:
-        return "0"
-    return f"{significant(value * 1e3)} ms" if abs(value) < 0.9995 else f"{significant(value)} s"
+        return 0
+    exponent = int(f"{value:e}".partition("e")[2])
+    return min(9, max(0, digits - 1 - exponent))
 
 
-def significant(value: float | None, digits: int = 3) -> str:
+def _plus_minus(value: float, half_width: float | None, decimals: int) -> str:
+    text = f"{value:,.{decimals}f}"
+    return text if half_width is None else f"{text} ± {half_width:,.{decimals}f}"
+
+
+def significant(value: float | None, half_width: float | None = None, digits: int = 3) -> str:
     """A number with that many significant digits, thousands separated, no exponent."""
     if value is None:
         return DASH
-    if value == 0:
-        return "0"
     rounded = float(f"{value:.{digits - 1}e}")
-    magnitude = len(str(int(abs(rounded)))) if abs(rounded) >= 1 else 0
-    if magnitude:
-        return f"{rounded:,.{max(0, digits - magnitude)}f}"
-    return f"{rounded:.{digits + 5}f}".rstrip("0")
+    return _plus_minus(rounded, half_width, _decimals(rounded or half_width or 0.0, digits))
 
 
-def count(value: float | None) -> str:
+def seconds(value: float | None, half_width: float | None = None) -> str:
+    """A duration with three significant digits: ``14.2 ms``, ``1.23 s``, ``95.0 s``."""
+    if value is None:
+        return DASH
+    if abs(value) < 0.9995:
+        return f"{significant(value * 1e3, None if half_width is None else half_width * 1e3)} ms"
+    return f"{significant(value, half_width)} s"
+
+
+def limit(value: float) -> str:
+    """A limit as somebody wrote it: ``2 s``, ``50 ms``."""
+    return f"{value * 1e3:g} ms" if value < 1 else f"{value:g} s"
+
+
+def count(value: float | None, half_width: float | None = None) -> str:
     """A whole number, thousands separated; a mean of counts keeps one decimal."""
     if value is None:
         return DASH
-    return f"{value:,.0f}" if float(value).is_integer() or abs(value) >= 100 else f"{value:,.1f}"
+    return _plus_minus(value, half_width, 0 if float(value).is_integer() or abs(value) >= 100 else 1)
 
 
-def percent(value: float | None) -> str:
+def percent(value: float | None, half_width: float | None = None) -> str:
     """A share: ``99.3 %``; close to 0 and 1 with as many decimals as tell it from them."""
     if value is None:
         return DASH
     scaled = value * 100
+    if scaled in (0, 100):
+        return f"{_plus_minus(scaled, None if half_width is None else half_width * 100, 0)} %"
     decimals = 1
     while 0 < min(scaled, 100 - scaled) < 10**-decimals / 2 and decimals < 4:
         decimals += 1
-    return f"{scaled:.{decimals}f} %"
+    return f"{_plus_minus(scaled, None if half_width is None else half_width * 100, decimals)} %"
 
 
-def usd(value: float | None) -> str:
+def usd(value: float | None, half_width: float | None = None) -> str:
     """Dollars: two decimals, none from 10,000 on, more for small ones."""
     if value is None:
         return DASH
-    if 0 < abs(value) < 0.1:
-        return f"${significant(value, 2)}"
-    return f"${value:,.2f}" if abs(value) < 10_000 else f"${value:,.0f}"
+    decimals = _decimals(value, 2) if 0 < abs(value) < 0.1 else 2 if abs(value) < 10_000 else 0
+    return f"${_plus_minus(value, half_width, decimals)}"
 
 
-def gibibytes(value: float | None) -> str:
+def gibibytes(value: float | None, half_width: float | None = None) -> str:
     """Bytes as GiB."""
-    return DASH if value is None else f"{value / 2**30:.1f} GiB"
+    if value is None:
+        return DASH
+    return f"{_plus_minus(value / 2**30, None if half_width is None else half_width / 2**30, 1)} GiB"
 
 
 def clock(t_s: float | None) -> str:
@@ -100,16 +116,21 @@ def clock(t_s: float | None) -> str:
     return f"{days} d {text}" if days else text
 
 
+class Style(Protocol):
+    """A function of this module that shows a number, with its interval if there is one."""
+
+    def __call__(self, value: float | None, half_width: float | None = None) -> str: ...
+
+
 class Figure(NamedTuple):
     """A figure of the summary: its value, and with replications the half-width of its interval."""
 
     value: float | None
     half_width: float | None
 
-    def show(self, style: Any) -> str:
-        """``mean ± half-width`` in a style of this module."""
-        text: str = style(self.value)
-        return text if self.half_width is None else f"{text} ± {style(self.half_width)}"
+    def show(self, style: Style) -> str:
+        """``mean ± half-width``, or the value alone, in a style of this module."""
+        return style(self.value, self.half_width)
 
 
 def figure(summary: dict[str, Any], *path: str) -> Figure:
@@ -127,12 +148,15 @@ def verdict(summary: dict[str, Any]) -> tuple[bool, str]:
     """Whether the SLO was met, and the sentence that says so."""
     slo = summary["slo"]
     share = figure(summary, "slo", "good_share").show(percent)
-    target = percent(slo["target_share"])
+    target = f"{100 * slo['target_share']:g} %"
     combined = summary.get("replications")
     if combined:
         runs = combined["replications"]
         met = round(combined["slo_met_share"] * runs)
-        return met == runs, f"SLO met in {met} of {runs} replications: {share} of requests good, {target} wanted"
+        return (
+            met == runs,
+            f"SLO met in {met} of {runs} replications: {share} of requests good, {target} wanted",
+        )
     met = slo["verdict"] == "met"
     return met, f"SLO {slo['verdict']}: {share} of requests good, {target} wanted"
 
@@ -140,11 +164,11 @@ def verdict(summary: dict[str, Any]) -> tuple[bool, str]:
 def limits(summary: dict[str, Any]) -> str:
     """The SLO's limits in words."""
     parts = [
-        f"{LATENCIES[name][0]} ≤ {seconds(limit)}"
-        for name, limit in summary["slo"]["limits"].items()
-        if limit is not None
+        f"{LATENCIES[name][0]} ≤ {limit(value)}"
+        for name, value in summary["slo"]["limits"].items()
+        if value is not None
     ]
-    return "good means completed" + (f" with {', '.join(parts)}" if parts else "")
+    return "Good means completed" + (f" with {', '.join(parts)}" if parts else "")
 
 
 def worst(summary: dict[str, Any]) -> str | None:
@@ -166,7 +190,9 @@ def known_error(summary: dict[str, Any]) -> str:
     errors = summary["step_time"]["known_error"]
     if not errors:
         return "Error not measured."
-    return "Known error: " + ", ".join(f"{regime} ±{percent(error)}" for regime, error in errors.items()) + "."
+    return (
+        "Known error: " + ", ".join(f"{regime} ±{percent(error)}" for regime, error in errors.items()) + "."
+    )
 
 
 def out_of_range(summary: dict[str, Any]) -> list[str]:

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from simulator.records.results import Results
-from simulator.report import style
+from simulator.report import style, text
 
 _LATE = "#FBE3DA"
 
@@ -41,7 +41,9 @@ def plot_timeline(results: Results, figure: Figure | None = None) -> Figure:
         for panel in panels:
             style.legend_beside(panel)
         style.time_axis(panels[-1], results.summary["run"]["duration_s"])
-        panels[-1].set_xlabel("simulated time, h:mm" if results.summary["run"]["duration_s"] > 600 else "simulated time")
+        panels[-1].set_xlabel(
+            "simulated time, h:mm" if results.summary["run"]["duration_s"] > 600 else "simulated time"
+        )
         figure.align_ylabels(panels)
     return figure
 
@@ -111,7 +113,14 @@ def _queue(axes: Axes, timeline: pd.DataFrame) -> None:
     x, gateway = _steps(timeline, timeline["gateway_queue"])
     axes.fill_between(x, engine, step="post", color=style.SKY, alpha=0.75, lw=0, label="waiting in engines")
     axes.fill_between(
-        x, engine, engine + gateway, step="post", color=style.ORANGE, alpha=0.75, lw=0, label="held by the gateway"
+        x,
+        engine,
+        engine + gateway,
+        step="post",
+        color=style.ORANGE,
+        alpha=0.75,
+        lw=0,
+        label="held by the gateway",
     )
     axes.set_ylim(0, max(1.0, float((engine + gateway).max())) * 1.08)
 
@@ -124,7 +133,9 @@ def _latency(axes: Axes, timeline: pd.DataFrame, limit_s: float | None) -> None:
     x, p50 = _steps(timeline, timeline["ttft_p50_s"])
     axes.step(x, p50, where="post", color=style.BLUE, label="p50")
     if limit_s is not None:
-        axes.axhline(limit_s, color=style.INK, lw=1.1, ls=(0, (5, 2)), label=f"SLO limit, {limit_s:g} s")
+        axes.axhline(
+            limit_s, color=style.INK, lw=1.1, ls=(0, (5, 2)), label=f"SLO limit, {text.limit(limit_s)}"
+        )
         axes.plot([], [], "s", ms=9, color=_LATE, label="p99 over the limit")
     known = np.concatenate([p50[np.isfinite(p50)], p99[np.isfinite(p99)], [limit_s or 1.0]])
     axes.set_ylim(known.min() / 1.5, known.max() * 1.6)

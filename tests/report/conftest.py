@@ -55,8 +55,10 @@ def record_run(recorder: Recorder, duration_s: float = 7200.0, seed: int = 1, sc
     arrivals = np.sort(arrivals + rng.random(len(arrivals)))
     capacity = np.concatenate([[0.0], np.cumsum(ready * 3.6 * scale)])  # requests that can start by second i
     seconds = np.arange(0.0, duration_s + 1)
-    counts = {k: np.zeros(int(duration_s / INTERVAL_S) + 1, dtype=int) for k in
-              ("arrivals", "attempts", "completed", "fell_back", "errors", "good", "out", "in")}
+    counts = {
+        k: np.zeros(int(duration_s / INTERVAL_S) + 1, dtype=int)
+        for k in ("arrivals", "attempts", "completed", "fell_back", "errors", "good", "out", "in")
+    }
     ttfts: list[list[float]] = [[] for _ in counts["out"]]
     tpots: list[list[float]] = [[] for _ in counts["out"]]
     waiting = np.zeros(len(seconds) + 200)
@@ -65,7 +67,7 @@ def record_run(recorder: Recorder, duration_s: float = 7200.0, seed: int = 1, sc
     def bump(key: str, t: float, by: int = 1) -> None:
         counts[key][min(int(t / INTERVAL_S), len(counts[key]) - 1)] += by
 
-    position, attempt_id = 0.0, 0
+    position = 0.0
     for request_id, t in enumerate(arrivals.tolist()):
         workload = "chat" if rng.random() < 0.8 else "code"
         prompt = int(rng.lognormal(6.5 if workload == "chat" else 7.5, 0.8)) + 1
@@ -91,19 +93,54 @@ def record_run(recorder: Recorder, duration_s: float = 7200.0, seed: int = 1, sc
             outcome, cause, end = "in-flight", "", None
         done = outcome in ("completed", "fell-back")
         good = None if end is None else done and ttft <= SLO.ttft and tpot <= SLO.tpot and end - t <= SLO.e2e
-        recorder.request((
-            request_id, workload, None, None, t, prompt, 512, tokens if done else 0, outcome, cause, 1,
-            ttft if done else None, tpot if done else None, end - t if done else None,
-            tpot * 2 if done else None, start - t if done else None, end, 0, 0, good,
-        ))
+        recorder.request(
+            (
+                request_id,
+                workload,
+                None,
+                None,
+                t,
+                prompt,
+                512,
+                tokens if done else 0,
+                outcome,
+                cause,
+                1,
+                ttft if done else None,
+                tpot if done else None,
+                end - t if done else None,
+                tpot * 2 if done else None,
+                start - t if done else None,
+                end,
+                0,
+                0,
+                good,
+            )
+        )
         own = outcome == "completed"
-        recorder.attempt((
-            attempt_id, request_id, 0, "vllm-0" if own else None, t, t, start, t + ttft if own else None, end,
-            tokens if own else 0, "in-flight" if end is None else "completed" if own else
-            {"timeout_request": "timed-out", "gateway_queue_full": "rejected"}.get(cause, "cut"),
-            cause, status, 0, 0,
-        ))
-        attempt_id += 1
+        recorder.attempt(
+            (
+                request_id,
+                request_id,
+                0,
+                "vllm-0" if own else None,
+                t,
+                t,
+                start,
+                t + ttft if own else None,
+                end,
+                tokens if own else 0,
+                "in-flight"
+                if end is None
+                else "completed"
+                if own
+                else {"timeout_request": "timed-out", "gateway_queue_full": "rejected"}.get(cause, "cut"),
+                cause,
+                status,
+                0,
+                0,
+            )
+        )
         bump("arrivals", t)
         bump("attempts", t)
         waiting[int(t) : int(min(start, t + 45))] += 1
@@ -128,23 +165,50 @@ def record_run(recorder: Recorder, duration_s: float = 7200.0, seed: int = 1, sc
         cost += (on_demand * 2.0 + (have - on_demand) * 0.8) * INTERVAL_S / 3600
         if want != previous:
             recorder.event(
-                round((i + 1) * INTERVAL_S * PS_PER_S), "scale", "llm-serving-hpa", "SuccessfulRescale",
-                f"New size: {want}; reason: pods metric request_queue_depth above target", want,
+                round((i + 1) * INTERVAL_S * PS_PER_S),
+                "scale",
+                "llm-serving-hpa",
+                "SuccessfulRescale",
+                f"New size: {want}; reason: pods metric request_queue_depth above target",
+                want,
             )
             previous = want
         busy = min(1.0, running[at] / now / 30)
-        recorder.timeline((
-            (i + 1) * INTERVAL_S, INTERVAL_S, int(counts["arrivals"][i]), int(counts["attempts"][i]),
-            int(counts["completed"][i]), int(counts["fell_back"][i]), int(counts["errors"][i]),
-            int(counts["good"][i]),
-            float(np.median(ttfts[i])) if ttfts[i] else None,
-            float(np.quantile(ttfts[i], 0.99)) if ttfts[i] else None,
-            float(np.median(tpots[i])) if tpots[i] else None,
-            int(max(0, waiting[at] - 20 * now)), int(running[at]), int(min(waiting[at], 20 * now)),
-            running[at] / now, 0.7 * busy, min(1.0, 0.9 * busy), busy, 72e9,
-            int(counts["in"][i]), int(counts["out"][i]), int(counts["in"][i]), int(0.3 * counts["in"][i]),
-            0, want, have, now, 0, on_demand, have - on_demand, cost,
-        ))
+        recorder.timeline(
+            (
+                (i + 1) * INTERVAL_S,
+                INTERVAL_S,
+                int(counts["arrivals"][i]),
+                int(counts["attempts"][i]),
+                int(counts["completed"][i]),
+                int(counts["fell_back"][i]),
+                int(counts["errors"][i]),
+                int(counts["good"][i]),
+                float(np.median(ttfts[i])) if ttfts[i] else None,
+                float(np.quantile(ttfts[i], 0.99)) if ttfts[i] else None,
+                float(np.median(tpots[i])) if tpots[i] else None,
+                int(max(0, waiting[at] - 20 * now)),
+                int(running[at]),
+                int(min(waiting[at], 20 * now)),
+                running[at] / now,
+                0.7 * busy,
+                min(1.0, 0.9 * busy),
+                busy,
+                72e9,
+                int(counts["in"][i]),
+                int(counts["out"][i]),
+                int(counts["in"][i]),
+                int(0.3 * counts["in"][i]),
+                0,
+                want,
+                have,
+                now,
+                0,
+                on_demand,
+                have - on_demand,
+                cost,
+            )
+        )
     for number, t in enumerate((900, 1980, 4900, 4960)):
         recorder.event(
             t * PS_PER_S, "reclaim", f"spot-{number}", "SpotReclaimed", "The cloud took the node back.", 30.0
@@ -153,15 +217,28 @@ def record_run(recorder: Recorder, duration_s: float = 7200.0, seed: int = 1, sc
 
 def facts(seed: int = 1, duration_s: float = 7200.0) -> RunFacts:
     return RunFacts(
-        scenario="spiky", scenario_digest="0f3a", seed=seed, simulator_version="0.1.0",
-        duration_s=duration_s, slo=SLO, model="meta-llama/Llama-3.1-8B", engine="vLLM 0.32", gpu="H100-SXM",
+        scenario="spiky",
+        scenario_digest="0f3a",
+        seed=seed,
+        simulator_version="0.1.0",
+        duration_s=duration_s,
+        slo=SLO,
+        model="meta-llama/Llama-3.1-8B",
+        engine="vLLM 0.32",
+        gpu="H100-SXM",
         gpus_per_replica=1,
-        pools=(PoolLedger("on-demand", "on-demand", 7.0, 21.0, 9, 0), PoolLedger("spot", "spot", 6.0, 7.2, 12, 4)),
+        pools=(
+            PoolLedger("on-demand", "on-demand", 7.0, 21.0, 9, 0),
+            PoolLedger("spot", "spot", 6.0, 7.2, 12, 4),
+        ),
         fallback_usd=0.42,
         step_time=StepTimeTrust(
-            "profile", "h100-sxm-llama-3.1-8b-bf16",
+            "profile",
+            "h100-sxm-llama-3.1-8b-bf16",
             "Composed from kernel timings measured on an H100. Not checked against a served run on this GPU.",
-            {"pure decode": 0.04, "mixed": 0.09, "pure prefill": 0.06}, {"context over 32768": 1200}, 4_100_000,
+            {"pure decode": 0.04, "mixed": 0.09, "pure prefill": 0.06},
+            {"context over 32768": 1200},
+            4_100_000,
         ),
         notes=("vLLM 0.32 rules.",),
     )
