@@ -1,10 +1,10 @@
 """vLLM's own scheduler and engine loop on a virtual clock, with a model that only takes time.
 
-The real ``EngineCore.step`` and ``step_with_batch_queue`` drive the real ``Scheduler`` or ``AsyncScheduler``
-with its KV cache manager. Only three things are stand-ins: the executor, whose batches last as long as the
-schedule's step time says; the tokens, which spell the content of the request's segments; and the loop around
-(``run_busy_loop``, input queue, 1 ms sleep), which here reads a virtual clock. Checked with vLLM 0.32.0, whose
-compiled parts are not needed.
+The real ``EngineCore.step`` and ``step_with_batch_queue`` drive the real ``Scheduler`` or
+``AsyncScheduler`` with its KV cache manager. Only three things are stand-ins: the executor, whose batches
+last as long as the schedule's step time says; the tokens, which spell the content of the request's segments;
+and the loop around (``run_busy_loop``, input queue, 1 ms sleep), which here reads a virtual clock. Checked
+with vLLM 0.32.0, whose compiled parts are not needed.
 """
 
 from __future__ import annotations
@@ -80,6 +80,7 @@ def _make_scheduler(schedule: Schedule) -> Any:
     config = _base_config()
     settings = config.scheduler_config
     settings.max_num_seqs = ours.max_num_seqs
+    settings.max_num_active_seqs = ours.max_num_active_seqs
     settings.max_num_batched_tokens = ours.max_num_batched_tokens
     settings.max_num_scheduled_tokens = ours.max_num_batched_tokens
     settings.enable_chunked_prefill = ours.enable_chunked_prefill
@@ -88,6 +89,7 @@ def _make_scheduler(schedule: Schedule) -> Any:
     settings.scheduler_reserve_full_isl = ours.scheduler_reserve_full_isl
     settings.watermark = ours.watermark
     settings.long_prefill_token_threshold = ours.long_prefill_token_threshold
+    settings.long_prefill_token_threshold_adaptive = ours.long_prefill_token_threshold_adaptive
     config.model_config.max_model_len = ours.max_model_len
     config.cache_config.block_size = ours.block_size
     config.cache_config.enable_prefix_caching = ours.enable_prefix_caching
@@ -149,11 +151,11 @@ class OracleRun:
     """
 
     def __init__(self, schedule: Schedule) -> None:
+        from vllm.utils.hashing import get_hash_fn_by_name  # noqa: PLC0415
         from vllm.v1.core.kv_cache_utils import get_request_block_hasher, init_none_hash  # noqa: PLC0415
         from vllm.v1.engine.core import EngineCore  # noqa: PLC0415
-        from vllm.utils.hashing import get_hash_fn_by_name  # noqa: PLC0415
 
-        class Core(EngineCore):
+        class Core(EngineCore):  # type: ignore[misc]  # vLLM may not be installed
             """The engine core without its start-up; aborts are applied in the order in which they came."""
 
             def __init__(self) -> None:

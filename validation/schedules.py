@@ -96,6 +96,7 @@ def draw_schedule(seed: int, max_requests: int = 60) -> Schedule:
         num_gpu_blocks=1 + max(fits, round(fits * rng.choice([1.0, 1.0, 1.2, 1.5, 2.0, 3.0, 8.0]))),
         max_model_len=max_model_len,
         max_num_seqs=max_num_seqs,
+        max_num_active_seqs=rng.randint(1, max_num_seqs) if rng.random() < 0.1 else None,
         max_num_batched_tokens=max(budget, max_num_seqs),
         block_size=block_size,
         enable_prefix_caching=rng.random() < 0.6,
@@ -105,6 +106,7 @@ def draw_schedule(seed: int, max_requests: int = 60) -> Schedule:
         scheduler_reserve_full_isl=rng.random() < 0.75,
         watermark=rng.choice([0.0, 0.0, 0.0, 0.05, 0.2]),
         long_prefill_token_threshold=min(rng.choice([0, 0, 0, 4, 16, 100]), max_model_len),
+        long_prefill_token_threshold_adaptive=rng.random() < 0.2,
     )
     if rng.random() < 0.3:  # steps that end on a grid on which requests arrive too
         step_time = LinearStepTime(step_ms * PS_PER_MS, 0, 0, 0)

@@ -24,9 +24,11 @@ class EngineConfig:
         num_gpu_blocks: KV blocks, vLLM's null block included: one less is usable.
         max_model_len: longest sequence (prompt and output), tokens.
         max_num_seqs: most requests in the running batch.
+        max_num_active_seqs: a lower limit for admissions; None is ``max_num_seqs``.
         max_num_batched_tokens: most tokens computed in one step.
         block_size: tokens in a KV block.
         long_prefill_token_threshold: most tokens of one request in a step while others want some; 0 is off.
+        long_prefill_token_threshold_adaptive: raise that to a fair share of the budget.
         scheduler_reserve_full_isl: admit a request only if its whole sequence fits.
         watermark: share of the KV blocks left free by admissions beside running requests.
         max_num_queued_reqs: most unfinished requests before 503; None is no limit.
@@ -40,6 +42,7 @@ class EngineConfig:
     num_gpu_blocks: int
     max_model_len: int
     max_num_seqs: int = 256
+    max_num_active_seqs: int | None = None
     max_num_batched_tokens: int = 2048
     block_size: int = 16
     enable_prefix_caching: bool = True
@@ -49,6 +52,7 @@ class EngineConfig:
     scheduler_reserve_full_isl: bool = True
     watermark: float = 0.0
     long_prefill_token_threshold: int = 0
+    long_prefill_token_threshold_adaptive: bool = False
     max_num_queued_reqs: int | None = None
     max_num_queued_tokens: int | None = None
     vllm_version: str = "0.32"
@@ -78,6 +82,11 @@ class EngineConfig:
             raise ValueError(
                 f"max_num_batched_tokens: {self.max_num_batched_tokens} is smaller than max_num_seqs"
                 f" {self.max_num_seqs}"
+            )
+        active = self.max_num_active_seqs
+        if active is not None and not 1 <= active <= self.max_num_seqs:
+            raise ValueError(
+                f"max_num_active_seqs: must be between 1 and max_num_seqs {self.max_num_seqs}, not {active}"
             )
         if self.long_prefill_token_threshold > self.max_model_len:
             raise ValueError(

@@ -3,8 +3,8 @@
 It is the executable specification of a vLLM replica. The order of events is that of vLLM 0.32
 ``vllm/v1/engine/core.py`` (``run_busy_loop``, ``step``, ``step_with_batch_queue``).
 
-Synchronous (``async_scheduling=False``), one loop: take what arrived; schedule; run the batch, which takes GPU
-time plus host time; process its output; again at that instant.
+Synchronous (``async_scheduling=False``), one loop: take what arrived; schedule; run the batch, which takes
+GPU time plus host time; process its output; again at that instant.
 
 Asynchronous, two batches in flight. One loop: take what arrived; if a request is there, schedule a batch and
 queue it; if the queue has room, loop at once, else wait for the oldest batch and process its output::
@@ -14,14 +14,14 @@ queue it; if the queue has room, loop at once, else wait for the oldest batch an
     GPU         |-- batch 1 -|-- batch 2 ---|-- batch 3 ---|
     output                   1              2              3
 
-- From idle, two schedules happen at the same instant. A request that arrives while batch 1 runs is first seen
-  by schedule 3, at the end of batch 1, and computed after batch 2, which was launched before.
-- Batch 3 is scheduled when the output of batch 1 is known and that of batch 2 is not. Blocks of a request that
-  ends in batch 2 are free for schedule 4.
+- From idle, two schedules happen at the same instant. A request that arrives while batch 1 runs is first
+  seen by schedule 3, at the end of batch 1, and computed after batch 2, which was launched before.
+- Batch 3 is scheduled when the output of batch 1 is known and that of batch 2 is not. Blocks of a request
+  that ends in batch 2 are free for schedule 4.
 - A batch starts when the one before it ends. Host work overlaps the GPU, so it lasts the longer of the two;
   on an idle GPU there is nothing to overlap with, and the batch lasts their sum.
-- A schedule may be empty (every running request waits for its last token): an empty batch takes no time, but
-  its place in the queue. When a loop scheduled nothing though requests are there, vLLM's loop sleeps for 1 ms.
+- A schedule may be empty (every running request waits for its last token): an empty batch takes no time,
+  but its place in the queue. When a loop scheduled nothing though requests are there, vLLM sleeps for 1 ms.
 
 Aborts take effect when they are made: no schedule comes between them and the output that vLLM applies them
 before. A request that can never fit keeps everybody behind it waiting; vLLM then polls every millisecond,
@@ -124,16 +124,12 @@ class PlainEngine:
         config = self.config
         max_reqs = config.max_num_queued_reqs
         max_tokens = config.max_num_queued_tokens
-        reason = None
-        if request.prompt_tokens + request.max_tokens > config.max_model_len:
-            reason = "context_length"
-        elif max_reqs is not None and len(self._requests) >= max_reqs:
-            reason = "queue_full"
-        elif max_tokens is not None and self._queued_prompt_tokens >= max_tokens:
-            reason = "queue_full"
-        if reason is not None:
+        too_long = request.prompt_tokens + request.max_tokens > config.max_model_len
+        too_many = max_reqs is not None and len(self._requests) >= max_reqs
+        too_much = max_tokens is not None and self._queued_prompt_tokens >= max_tokens
+        if too_long or too_many or too_much:
             self.counters.requests_rejected += 1
-            return reason
+            return "context_length" if too_long else "queue_full"
         state = Request(request, self._num_submitted)
         self._num_submitted += 1
         self._requests[request.request_id] = state
@@ -308,8 +304,7 @@ class PlainEngine:
             self._stretch = requests
             self._stretch_workloads = sorted(Counter(r.workload for r in requests).items())
             self._stretch_max_gap_ps = 0
-        if gap_ps > self._stretch_max_gap_ps:
-            self._stretch_max_gap_ps = gap_ps
+        self._stretch_max_gap_ps = max(self._stretch_max_gap_ps, gap_ps)
         add = self._itl.add
         for workload, count in self._stretch_workloads:
             add(workload, gap_ps, 0, 1, count)

@@ -85,6 +85,7 @@ class Scheduler:
 
     def __init__(self, config: EngineConfig) -> None:
         self.config = config
+        self._max_running = config.max_num_active_seqs or config.max_num_seqs
         self.kv = KVCacheManager(
             config.num_gpu_blocks, config.block_size, config.enable_prefix_caching, config.watermark
         )
@@ -101,7 +102,7 @@ class Scheduler:
     def add_request(self, request: Request) -> None:
         """Put a request into the waiting queue."""
         first_in_line = not self.waiting or self.config.policy == "priority"
-        if first_in_line and len(self.running) < self.config.max_num_seqs:
+        if first_in_line and len(self.running) < self._max_running:
             self._decode_only = False
         self.waiting.add(request)
 
@@ -127,11 +128,14 @@ class Scheduler:
             and self._blocked_at_epoch in (None, self.kv.epoch)
             and self.kv.pool.num_free_blocks >= len(self.running)
         ):
-            return self._schedule_decode()
+            batch = self._schedule_decode()
+            if self._blocked_at_epoch in (None, self.kv.epoch):
+                return batch
+            # A block that this step cached may be what the head of the queue lacks: decide again.
+            for request in self.running:
+                request.num_computed_tokens -= 1
         self.running = self.running.copy()
-        # The threshold keeps a long prompt from starving others; alone, it may have the whole budget.
-        alone = len(self.running) + len(self.waiting) <= 1
-        threshold = 0 if alone else self.config.long_prefill_token_threshold
+        threshold = self._long_prefill_threshold()
         scheduled: dict[Request, int] = {}
         preempted: list[Request] = []
         budget = self._schedule_running(scheduled, preempted, threshold)
@@ -139,6 +143,15 @@ class Scheduler:
         if not preempted:
             self._admit_waiting(scheduled, admitted, threshold, budget)
         return self._batch(scheduled, admitted, preempted)
+
+    def _long_prefill_threshold(self) -> int:
+        """Most tokens of one request; it keeps a long prompt from starving others, so alone there is none."""
+        config = self.config
+        eligible = len(self.running) + len(self.waiting)
+        threshold = config.long_prefill_token_threshold if eligible > 1 else 0
+        if threshold > 0 and config.long_prefill_token_threshold_adaptive:
+            return max(threshold, config.max_num_batched_tokens // eligible)
+        return threshold
 
     def _schedule_decode(self) -> Batch:
         running = self.running
@@ -231,7 +244,7 @@ class Scheduler:
         running = self.running
         waiting = self.waiting
         self._blocked_at_epoch = None
-        while waiting and budget > 0 and len(running) < config.max_num_seqs:
+        while waiting and budget > 0 and len(running) < self._max_running:
             request = waiting.peek()
             known = request.num_tokens
             hits = self.kv.get_computed_blocks(request, known)
@@ -300,7 +313,7 @@ class Scheduler:
         batch.decode_context_tokens = decode_context
         batch.prefills = prefills
         self._decode_context_tokens = next_context
-        full = len(self.running) >= self.config.max_num_seqs
+        full = len(self.running) >= self._max_running
         self._decode_only = (
             not preempted
             and len(scheduled) == len(self.running) > 0
