@@ -27,6 +27,11 @@ _REFUSALS: Final = {
 class Replica:
     """Hosts an engine and relays between it and the gateway.
 
+    Attributes:
+        alive: whether the process still exists.
+        stopped_ps: when it ended, or None.
+        listening: whether its server answers yet.
+
     Args:
         env: the run's environment; its clock.
         name: pod name.
@@ -55,6 +60,9 @@ class Replica:
         self.engine = engine
         self.alive = True
         self.stopped_ps: int | None = None
+        self.listening = True
+        self._draining = False
+        self._death: Cause = Cause.CUT_FAILURE
         self._listener = listener
         self._in_ps = frontend_in_ps
         self._in_ps_per_token = frontend_in_ps_per_token
@@ -73,10 +81,13 @@ class Replica:
     # --- from the gateway -------------------------------------------------------------------------------
 
     def submit(self, attempt: Attempt) -> None:
-        """Take an attempt; it reaches the engine's queue after the front end's time."""
+        """Take an attempt; it reaches the engine's queue after the front end's time.
+
+        Without a process that listens the connection is refused, for the reason that ended the process.
+        """
         attempt.pod = self.name
-        if not self.alive:
-            self._listener.failed(attempt, self.env.now + self._out_ps, Cause.CUT_FAILURE, 0)
+        if not self.alive or not self.listening:
+            self._listener.failed(attempt, self.env.now + self._out_ps, self._death, 0)
             return
         delay_ps = self._in_ps + self._in_ps_per_token * attempt.engine_request.prompt_tokens
         if delay_ps:
@@ -105,6 +116,7 @@ class Replica:
         if not self.alive:
             return 0
         self.alive = False
+        self._death = cause
         now = self.stopped_ps = self.env.now
         cut = list(self._attempts.values()) + list(self._entering.values())
         entering = set(self._entering)
@@ -118,6 +130,14 @@ class Replica:
         self._armed_ps = None
         self._check_empty()
         return len(cut)
+
+    def drain(self) -> None:
+        """VLLM from SIGTERM on: requests in the engine go on, what reaches it from now on is refused.
+
+        The API server still listens; the engine core answers with an abort (v0.32, v1/engine/core.py,
+        ``_reject_add_in_shutdown``), so that the client sees its stream end at once.
+        """
+        self._draining = True
 
     def when_empty(self, callback: Callable[[], None]) -> None:
         """Call once as soon as nothing is in flight (at once if that is now)."""
@@ -136,6 +156,10 @@ class Replica:
 
     def _to_engine(self, attempt: Attempt) -> None:
         now = self.env.now
+        if self._draining:
+            self._listener.failed(attempt, now + self._out_ps, Cause.CUT_TERMINATION, 0)
+            self._check_empty()
+            return
         refusal = self.engine.submit(attempt.engine_request, now)
         if refusal is not None:
             self._listener.failed(attempt, now + self._out_ps, _REFUSALS[refusal], 0)

@@ -26,10 +26,21 @@ class Reclaim(Section):
     """Mean node-hours between reclaims of one node (exponential). SkyPilot's spot traces: 2 to 5 h for V100s."""
     notice: DurationS = 30.0
     """Warning before the node goes: 120s on AWS, 30s on GCP and Azure, 0s when it just vanishes."""
-    detection: DurationS = 2.0
-    """From the cloud's notice until the node is cordoned and its pods are told to stop."""
+    detection: DurationS | None = None
+    """From the cloud's notice until the node is cordoned and its pods are told to stop; 2s unless given.
+    Without notice: from the node's end until the control plane gives it up and its pods are replaced; 40s unless
+    given (node-monitor-grace-period)."""
+    pod_grace: DurationS | None = None
+    """Longest time that pods get to end, whatever terminationGracePeriodSeconds says: 15s on GKE."""
     replacement: bool = True
-    """Whether new spot nodes can be had after a reclaim; if not, the pool shrinks for good."""
+    """Whether new nodes can be had after a reclaim; if not, the pool gets none after its first reclaim."""
+
+    @property
+    def detection_s(self) -> float:
+        """``detection`` or its default, seconds."""
+        if self.detection is not None:
+            return self.detection
+        return 2.0 if self.notice > 0 else 40.0
 
 
 class NodePool(Section):
@@ -42,7 +53,7 @@ class NodePool(Section):
     """Weight of this pool among all pools when a new pod is placed: two pools of equal weight get half each."""
     max_nodes: Annotated[int, Field(ge=0)] = 1000
     warm_nodes: Annotated[int, Field(ge=0)] = 0
-    """Nodes kept ready though empty; they are paid for."""
+    """Nodes kept ready though empty; they are paid for. One that gets a pod is made up for by a new one."""
     usd_per_gpu_hour: Annotated[float, Field(ge=0)] | None = None
     """Price; without it the catalogue's price for the GPU (and the cloud, if given) is used."""
     cloud: str | None = None
@@ -55,9 +66,11 @@ class NodePool(Section):
     """Spot pools only; defaults apply to a spot pool that does not give it."""
 
     @model_validator(mode="after")
-    def _reclaim_is_for_spot(self) -> NodePool:
+    def _sound(self) -> NodePool:
         if self.capacity == "on-demand" and self.reclaim is not None:
             raise ValueError("reclaim is for spot pools; this one has capacity: on-demand")
+        if self.warm_nodes > self.max_nodes:
+            raise ValueError(f"warm_nodes ({self.warm_nodes}) is above max_nodes ({self.max_nodes})")
         return self
 
 
@@ -131,6 +144,9 @@ class Autoscaling(Section):
     """Path of an autoscaling/v2 HorizontalPodAutoscaler manifest, relative to the scenario."""
     sync_period: PositiveDurationS = 15.0
     """kube-controller-manager --horizontal-pod-autoscaler-sync-period."""
+    pass_duration: SpreadS = Spread(min=0.01, max=0.05)
+    """How long one pass of the controller takes (our estimate). The next begins a sync period after its end, so
+    passes drift against 15 s policy periods, as real ones do."""
     tolerance: Fraction = 0.1
     """--horizontal-pod-autoscaler-tolerance."""
     downscale_stabilization: DurationS = 300.0

@@ -1,0 +1,239 @@
+"""The cluster of a run: nodes, pods and money behind one object."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from simulator.cluster.deployment import Deployment
+from simulator.cluster.endpoints import Endpoints
+from simulator.cluster.kubelet import Kubelet
+from simulator.cluster.nodes import Node, Pool
+from simulator.cluster.scheduler import Scheduler
+from simulator.cluster.spot import SpotMarket
+from simulator.cluster.termination import Terminator
+from simulator.outcomes import Cause
+from simulator.scenario.errors import ScenarioError
+from simulator.units import to_ps
+
+if TYPE_CHECKING:
+    from simulator.attempts import GatewayPort
+    from simulator.clock import Clock
+    from simulator.cluster.pods import Pod, PodSpec
+    from simulator.cluster.replica import Replica
+    from simulator.draws import Draws
+    from simulator.records.sink import RecordSink
+    from simulator.scenario.cluster import Cluster as ClusterSection
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """Sizes at an instant.
+
+    Attributes:
+        desired: the Deployment's spec.replicas.
+        provisioned: pods that exist and neither end nor have failed (status.replicas).
+        ready: of these ready.
+        terminating: pods that are being deleted.
+        nodes_on_demand: nodes that are paid for, on-demand pools.
+        nodes_spot: nodes that are paid for, spot pools.
+    """
+
+    desired: int
+    provisioned: int
+    ready: int
+    terminating: int
+    nodes_on_demand: int
+    nodes_spot: int
+
+
+class Cluster:
+    """Nodes, pods and what they cost.
+
+    Args:
+        env: the run's clock.
+        config: the scenario's cluster.
+        spec: what every pod asks for.
+        draws: the run's draws.
+        sink: gets the events.
+        gateway: hears of replicas that come and go.
+        make_replica: makes the replica of a pod, by its name, at the instant when its server starts to listen.
+        usd_per_gpu_hour: catalogue prices by pool name, for pools that name no price.
+        deployment: name of the Deployment.
+
+    Raises:
+        ScenarioError: a pod does not fit on a pool's nodes, or a pool has no price.
+    """
+
+    def __init__(
+        self,
+        env: Clock,
+        config: ClusterSection,
+        spec: PodSpec,
+        *,
+        draws: Draws,
+        sink: RecordSink,
+        gateway: GatewayPort,
+        make_replica: Callable[[str], Replica],
+        usd_per_gpu_hour: Mapping[str, float] | None = None,
+        deployment: str = "vllm",
+    ) -> None:
+        self.env = env
+        self._config = config
+        self._spec = spec
+        self._grace_ps = to_ps(spec.termination_grace_period_s)
+        self._watchers: list[Callable[[Pod], None]] = []
+        self._finished_ps: int | None = None
+        self.pools = _pools(env, config, spec, draws, sink, usd_per_gpu_hour or {})
+        endpoints = Endpoints(env, config.cold_start, draws, gateway)
+        self._kubelet = Kubelet(env, config.cold_start, spec, draws, sink, endpoints, make_replica)
+        self._scheduler = Scheduler(env, self.pools, draws, sink, self._bound)
+        self._terminator = Terminator(env, spec, sink, endpoints, self._scheduler.forget, self._gone)
+        self.deployment = Deployment(env, deployment, draws, sink, self._created, self._delete)
+        spot = SpotMarket(
+            env, spec, draws, sink, self._scheduler, self._terminator, self.deployment.reconcile
+        )
+        for pool in self.pools:
+            pool.on_created = spot.watch
+        self._starting = False
+
+    # --- what a run does ------------------------------------------------------------------------------------
+
+    def on_pod(self, callback: Callable[[Pod], None]) -> None:
+        """Have each new pod told, at its creation."""
+        self._watchers.append(callback)
+
+    def start(self, replicas: int) -> None:
+        """Bring up the first replicas and the warm nodes, at time 0."""
+        ready = self._config.initial == "ready"
+        for pool in self.pools:
+            pool.starting = True
+            pool.keep_warm()
+            pool.starting = ready
+        self._starting = ready
+        self.deployment.scale(replicas, "the scenario")
+        self._starting = False
+        for pool in self.pools:
+            pool.starting = False
+            for node in pool.nodes:
+                pool.settle(node)
+
+    def set_replicas(self, replicas: int, now: int, by: str) -> None:
+        """Write the Deployment's spec.replicas.
+
+        Args:
+            replicas: the new size.
+            now: the present instant, picoseconds.
+            by: who does it, for the record.
+
+        Raises:
+            ValueError: ``now`` is not the clock's time, or the size is negative.
+        """
+        if now != self.env.now:
+            raise ValueError(f"cannot scale at {now} ps, the clock shows {self.env.now} ps")
+        if replicas < 0:
+            raise ValueError(f"replicas cannot be negative, got {replicas}")
+        self.deployment.scale(replicas, by)
+
+    def finish(self, now: int) -> None:
+        """The run ends: from now on costs stand still. What is in flight stays so."""
+        self._finished_ps = now
+
+    # --- what others look at ----------------------------------------------------------------------------------
+
+    def pods(self) -> tuple[Pod, ...]:
+        """All pod objects that exist, oldest first: also terminating ones, and failed ones not yet collected."""
+        return tuple(self.deployment.pods.values())
+
+    def serving(self) -> list[Replica]:
+        """Replicas whose process lives and listens, also while they drain; oldest pod first."""
+        return [
+            pod.replica
+            for pod in self.deployment.pods.values()
+            if pod.replica is not None and pod.replica.alive and pod.replica.listening
+        ]
+
+    def nodes(self) -> list[Node]:
+        """Nodes that are paid for, pool by pool, oldest first."""
+        return [node for pool in self.pools for node in pool.nodes]
+
+    def counts(self) -> Counts:
+        """Sizes now."""
+        pods = self.deployment.pods.values()
+        nodes = {"on-demand": 0, "spot": 0}
+        for pool in self.pools:
+            nodes[pool.config.capacity] += len(pool.nodes)
+        return Counts(
+            desired=self.deployment.spec_replicas,
+            provisioned=sum(pod.active for pod in pods),
+            ready=sum(pod.active and pod.ready for pod in pods),
+            terminating=sum(pod.terminating for pod in pods),
+            nodes_on_demand=nodes["on-demand"],
+            nodes_spot=nodes["spot"],
+        )
+
+    def cost_usd(self, now: int) -> float:
+        """Dollars spent on nodes up to an instant that is not before the last change of the nodes."""
+        return sum(pool.cost_usd(self._until(now)) for pool in self.pools)
+
+    def gpu_hours(self, now: int) -> dict[str, float]:
+        """GPU-hours paid for up to an instant, by pool; as for `cost_usd`."""
+        return {pool.name: pool.gpu_hours(self._until(now)) for pool in self.pools}
+
+    def _until(self, now: int) -> int:
+        return now if self._finished_ps is None else min(now, self._finished_ps)
+
+    # --- between the parts --------------------------------------------------------------------------------------
+
+    def _created(self, pod: Pod) -> None:
+        for watcher in self._watchers:
+            watcher(pod)
+        self._scheduler.place(pod, at_start=self._starting)
+
+    def _bound(self, pod: Pod) -> None:
+        if self._starting:
+            self._kubelet.adopt(pod)
+        else:
+            self._kubelet.run(pod)
+
+    def _delete(self, pod: Pod) -> None:
+        self._terminator.delete(pod, self._grace_ps, Cause.CUT_TERMINATION)
+
+    def _gone(self, pod: Pod) -> None:
+        del self.deployment.pods[pod.ordinal]
+
+
+def _pools(
+    env: Clock,
+    config: ClusterSection,
+    spec: PodSpec,
+    draws: Draws,
+    sink: RecordSink,
+    prices: Mapping[str, float],
+) -> list[Pool]:
+    pools = []
+    for index, pool in enumerate(config.pools):
+        if pool.gpus_per_node < spec.gpus:
+            raise ScenarioError(
+                f"a replica needs {spec.gpus} GPUs, but a node of pool {pool.name} has {pool.gpus_per_node}",
+                key=f"cluster.pools.{index}.gpus_per_node",
+            )
+        price = prices.get(pool.name) if pool.usd_per_gpu_hour is None else pool.usd_per_gpu_hour
+        if price is None:
+            raise ScenarioError(
+                f"pool {pool.name} has no price, and the catalogue has none for its GPU and cloud",
+                key=f"cluster.pools.{index}.usd_per_gpu_hour",
+            )
+        pools.append(
+            Pool(
+                env,
+                pool,
+                price,
+                slots=pool.gpus_per_node // spec.gpus,
+                prepulled=config.cold_start.prepulled,
+                draws=draws,
+                sink=sink,
+            )
+        )
+    return pools

@@ -1,0 +1,262 @@
+"""Nodes and pools: provisioning, warm spares, release of empty nodes, and what it all costs.
+
+A node is paid for from the moment that the request for it is granted until it is released or taken away. An empty
+node is given back after the pool's ``empty_node_ttl`` unless it is one of the ``warm_nodes`` spares (the job of
+Karpenter's consolidation or the cluster autoscaler's scale-down).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from enum import Enum
+from typing import TYPE_CHECKING
+
+from simulator.cluster.cold_start import warm_provisioning_ps
+from simulator.units import to_ps, to_s
+
+if TYPE_CHECKING:
+    from simpy import Event, Process
+
+    from simulator.clock import Clock
+    from simulator.cluster.pods import Pod
+    from simulator.draws import Draws
+    from simulator.records.sink import RecordSink
+    from simulator.scenario.cluster import NodePool
+
+_PS_PER_HOUR = 3600 * 10**12
+
+
+class NodeState(Enum):
+    """Where a node is in its life."""
+
+    PROVISIONING = "provisioning"
+    READY = "ready"
+    GONE = "gone"
+
+
+class Node:
+    """A node. Times are picoseconds.
+
+    Attributes:
+        name: pool and ordinal.
+        ordinal: how many nodes the pool had before it; the entity of its reclaim draw.
+        slots: pods that fit.
+        pods: pods bound to it or waiting for it, by ordinal.
+        cordoned: whether new pods are kept off.
+        image_cached: whether the image is on its disk.
+        pull: fires when the image pull in progress ends or breaks off; None without one.
+        empty_since_ps: since when it has been ready without a pod, or None.
+    """
+
+    def __init__(self, pool: Pool, ordinal: int, slots: int, created_ps: int, image_cached: bool) -> None:
+        self.name = f"{pool.name}-{ordinal}"
+        self.pool = pool
+        self.ordinal = ordinal
+        self.slots = slots
+        self.created_ps = created_ps
+        self.gone_ps: int | None = None
+        self.state = NodeState.PROVISIONING
+        self.cordoned = False
+        self.image_cached = image_cached
+        self.pull: Event | None = None
+        self.pods: dict[int, Pod] = {}
+        self.empty_since_ps: int | None = None
+        self.reclaim: Process | None = None
+
+    @property
+    def has_room(self) -> bool:
+        """Whether a new pod can be placed on it, now or when it is ready."""
+        return not self.cordoned and self.state is not NodeState.GONE and len(self.pods) < self.slots
+
+    @property
+    def spare(self) -> bool:
+        """Whether it is there, or coming, for no pod."""
+        return not self.cordoned and self.state is not NodeState.GONE and not self.pods
+
+    def __repr__(self) -> str:
+        return f"<Node {self.name} {self.state.value}{' cordoned' if self.cordoned else ''}>"
+
+
+class Pool:
+    """The nodes of one kind.
+
+    Args:
+        env: the run's clock.
+        config: the scenario's pool.
+        usd_per_gpu_hour: its price.
+        slots: pods that fit on one node.
+        prepulled: whether nodes come with the image.
+        draws: the run's draws.
+        sink: gets the events.
+    """
+
+    def __init__(
+        self,
+        env: Clock,
+        config: NodePool,
+        usd_per_gpu_hour: float,
+        *,
+        slots: int,
+        prepulled: bool,
+        draws: Draws,
+        sink: RecordSink,
+    ) -> None:
+        self.env = env
+        self.config = config
+        self.name = config.name
+        self.usd_per_gpu_hour = usd_per_gpu_hour
+        self.replaceable = True
+        self.starting = False  # spares are there at once
+        self.nodes: list[Node] = []  # that have not gone, oldest first
+        self.on_created: Callable[[Node], None] = lambda _node: None
+        self.on_ready: Callable[[Node], None] = lambda _node: None
+        self._slots = slots
+        self._prepulled = prepulled
+        self._draws = draws
+        self._sink = sink
+        self._created = 0
+        self._gone_node_ps = 0
+        self._ttl_ps = to_ps(config.empty_node_ttl)
+
+    # --- growing ------------------------------------------------------------------------------------------
+
+    @property
+    def can_grow(self) -> bool:
+        """Whether the cloud grants one more node. Nodes that are being taken away still count."""
+        return self.replaceable and len(self.nodes) < self.config.max_nodes
+
+    @property
+    def created(self) -> int:
+        """Nodes that were ever granted."""
+        return self._created
+
+    def request(self, provisioning_ps: int) -> Node:
+        """Ask for a node; it is ready after this long."""
+        node = self._new_node()
+        self._sink.event(
+            self.env.now, "node", node.name, "NodeRequested", f"A {self.config.capacity} node was requested."
+        )
+        self.env.process(self._provision(node, provisioning_ps))
+        self.on_created(node)
+        return node
+
+    def add_ready(self) -> Node:
+        """A node that is ready now: for what is there at the start of a run."""
+        node = self._new_node()
+        node.state = NodeState.READY
+        self._sink.event(
+            self.env.now, "node", node.name, "NodeReady", f"A {self.config.capacity} node is ready.", 0.0
+        )
+        self.on_created(node)
+        return node
+
+    def _new_node(self) -> Node:
+        node = Node(self, self._created, self._slots, self.env.now, self._prepulled)
+        self._created += 1
+        self.nodes.append(node)
+        return node
+
+    def _provision(self, node: Node, delay_ps: int) -> Generator[Event, None, None]:
+        yield self.env.timeout(delay_ps)
+        if node.state is NodeState.GONE:
+            return  # taken away while it was being provisioned
+        node.state = NodeState.READY
+        took_s = to_s(self.env.now - node.created_ps)
+        self._sink.event(
+            self.env.now,
+            "node",
+            node.name,
+            "NodeReady",
+            f"The node was provisioned in {took_s:.1f} s; its GPUs are allocatable.",
+            took_s,
+        )
+        self.on_ready(node)
+        self.settle(node)
+
+    def keep_warm(self) -> None:
+        """Ask for nodes until as many are spare, or coming without a pod, as the pool keeps warm."""
+        spares = sum(node.spare for node in self.nodes)
+        while spares < self.config.warm_nodes and self.can_grow:
+            if self.starting:
+                self.add_ready()
+            else:
+                self.request(warm_provisioning_ps(self.config, self._draws, self._created))
+            spares += 1
+
+    # --- placement ----------------------------------------------------------------------------------------
+
+    def room(self, *, ready_only: bool = False) -> Node | None:
+        """The node for a new pod: a ready one first, then the fullest, then the oldest."""
+        best: Node | None = None
+        for node in self.nodes:
+            if not node.has_room or (ready_only and node.state is not NodeState.READY):
+                continue
+            rank = (node.state is NodeState.READY, len(node.pods))
+            if best is None or rank > (best.state is NodeState.READY, len(best.pods)):
+                best = node
+        return best
+
+    def active_pods(self) -> int:
+        """Pods placed here, bound or waiting for a node, that are not being deleted."""
+        return sum(pod.active for node in self.nodes for pod in node.pods.values())
+
+    def take(self, node: Node, pod: Pod) -> None:
+        """Give the pod a slot of the node."""
+        node.pods[pod.ordinal] = pod
+        node.empty_since_ps = None
+        self.keep_warm()
+
+    def leave(self, node: Node, pod: Pod) -> None:
+        """The pod gives up its slot."""
+        del node.pods[pod.ordinal]
+        self.settle(node)
+
+    # --- shrinking ----------------------------------------------------------------------------------------
+
+    def settle(self, node: Node) -> None:
+        """Start the clock of a ready node that is empty."""
+        if node.state is not NodeState.READY or node.cordoned or node.pods or node.empty_since_ps is not None:
+            return
+        since = node.empty_since_ps = self.env.now
+        self.env.call_at(since + self._ttl_ps, lambda _: self._release_if_empty(node, since))
+
+    def _release_if_empty(self, node: Node, since_ps: int) -> None:
+        if node.state is NodeState.GONE or node.cordoned or node.empty_since_ps != since_ps:
+            return
+        if sum(other.spare for other in self.nodes) <= self.config.warm_nodes:
+            return
+        self.remove(node)
+        self._sink.event(
+            self.env.now,
+            "node",
+            node.name,
+            "NodeReleased",
+            f"The node was empty for {self.config.empty_node_ttl:g} s and is given back.",
+            to_s(self.env.now - node.created_ps),
+        )
+
+    def remove(self, node: Node) -> None:
+        """The node has gone and is no longer paid for."""
+        now = self.env.now
+        node.state = NodeState.GONE
+        node.gone_ps = now
+        self.nodes.remove(node)
+        self._gone_node_ps += now - node.created_ps
+        reclaim = node.reclaim
+        if reclaim is not None and reclaim.is_alive and reclaim is not self.env.active_process:
+            reclaim.interrupt("node has gone")
+        self.keep_warm()
+
+    # --- money --------------------------------------------------------------------------------------------
+
+    def gpu_ps(self, now: int) -> int:
+        """GPU-picoseconds paid for up to ``now``."""
+        node_ps = self._gone_node_ps + sum(now - node.created_ps for node in self.nodes)
+        return node_ps * self.config.gpus_per_node
+
+    def gpu_hours(self, now: int) -> float:
+        return self.gpu_ps(now) / _PS_PER_HOUR
+
+    def cost_usd(self, now: int) -> float:
+        """GPU time times price; the time is an exact integer until this one product."""
+        return self.gpu_hours(now) * self.usd_per_gpu_hour

@@ -1,0 +1,128 @@
+"""A pod: what Kubernetes' API shows of it, and the replica that runs in it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from simulator.cluster.probes import Probe
+
+if TYPE_CHECKING:
+    from simpy import Process
+
+    from simulator.cluster.nodes import Node
+    from simulator.cluster.replica import Replica
+    from simulator.outcomes import Cause
+
+PodPhase = Literal["Pending", "Running", "Succeeded", "Failed"]
+
+
+@dataclass(frozen=True, slots=True)
+class PodSpec:
+    """What every pod of the Deployment asks for, with Kubernetes' and vLLM's defaults.
+
+    Attributes:
+        gpus: nvidia.com/gpu of the pod (tensor times pipeline parallel size).
+        termination_grace_period_s: terminationGracePeriodSeconds.
+        pre_stop_s: duration of the preStop hook (a sleep); 0 for none.
+        shutdown_timeout_s: vLLM's --shutdown-timeout: how long in-flight requests may go on after SIGTERM; 0
+            aborts them at once.
+        readiness_probe: without one a pod is ready, and gets requests, as soon as its container runs.
+        startup_probe: restarts a container that takes too long.
+        eager: vLLM's --enforce-eager.
+        weight_bytes: bytes of weights that a replica reads.
+    """
+
+    gpus: int = 1
+    termination_grace_period_s: float = 30.0
+    pre_stop_s: float = 0.0
+    shutdown_timeout_s: float = 0.0
+    readiness_probe: Probe | None = Probe()  # noqa: RUF009 (frozen)
+    startup_probe: Probe | None = None
+    eager: bool = False
+    weight_bytes: int = 0
+
+
+class Pod:
+    """A pod of the Deployment. Times are picoseconds.
+
+    Attributes:
+        name: unique in the run.
+        ordinal: how many pods were created before it; the entity of its draws.
+        uid: stands for the random UID by which the ReplicaSet breaks ties; 0 to 1.
+        created_ps: creationTimestamp.
+        phase: the pod's phase.
+        node: the node it is bound to, or None.
+        reserved: the node in provisioning that it waits for, or None.
+        start_ps: status.startTime: when a kubelet took it.
+        container_ps: when its container last started; None before.
+        ready: status of the Ready condition; the condition exists from ``start_ps`` on.
+        ready_transition_ps: the condition's lastTransitionTime.
+        restarts: of the container.
+        deletion_ps: when its deletion was asked for, or None.
+        gone_ps: when the object was removed, or None.
+        replica: the replica, from the start of its server; without a readiness probe, from the container's.
+        cut_cause: what breaks the streams that are left when the process ends.
+        nodes_requested: nodes that were asked for on its behalf.
+    """
+
+    __slots__ = (
+        "container_ps",
+        "created_ps",
+        "cut_cause",
+        "deletion_ps",
+        "endpoint",
+        "gone_ps",
+        "life",
+        "name",
+        "node",
+        "nodes_requested",
+        "ordinal",
+        "phase",
+        "ready",
+        "ready_transition_ps",
+        "replica",
+        "reserved",
+        "restarts",
+        "start_ps",
+        "uid",
+    )
+
+    def __init__(self, name: str, ordinal: int, uid: float, created_ps: int) -> None:
+        self.name = name
+        self.ordinal = ordinal
+        self.uid = uid
+        self.created_ps = created_ps
+        self.phase: PodPhase = "Pending"
+        self.node: Node | None = None
+        self.reserved: Node | None = None
+        self.start_ps: int | None = None
+        self.container_ps: int | None = None
+        self.ready = False
+        self.ready_transition_ps: int | None = None
+        self.restarts = 0
+        self.deletion_ps: int | None = None
+        self.gone_ps: int | None = None
+        self.replica: Replica | None = None
+        self.cut_cause: Cause | None = None
+        self.nodes_requested = 0
+        self.life: Process | None = None  # of the start, later of the termination
+        self.endpoint: Literal["none", "listed", "leaving", "left"] = "none"
+
+    @property
+    def active(self) -> bool:
+        """Whether the ReplicaSet counts it: neither finished nor being deleted."""
+        return self.deletion_ps is None and self.phase not in ("Failed", "Succeeded")
+
+    @property
+    def terminating(self) -> bool:
+        return self.deletion_ps is not None and self.gone_ps is None
+
+    def set_ready(self, ready: bool, now: int) -> None:
+        """Set the Ready condition; its transition time moves only on a change."""
+        if self.ready != ready or self.ready_transition_ps is None:
+            self.ready_transition_ps = now
+        self.ready = ready
+
+    def __repr__(self) -> str:
+        return f"<Pod {self.name} {self.phase}{' ready' if self.ready else ''}>"

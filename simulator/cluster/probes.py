@@ -1,0 +1,74 @@
+"""When a kubelet finds a starting container ready, or gives it up and restarts it.
+
+A probe fires ``initialDelaySeconds`` after the container has started, then every ``periodSeconds``. A startup
+probe holds the others back until it has succeeded once; on its success the kubelet runs the readiness probe at
+once and every period from then. vLLM's ``/health`` answers from the moment that the API server listens, which is
+after weights, compilation and graph capture (v0.32, entrypoints/launchers/api_server).
+
+Source: Kubernetes documentation, "Configure Liveness, Readiness and Startup Probes"; kubelet pkg/kubelet/prober.
+Left out: ``timeoutSeconds`` and the duration of the probe itself.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from simulator.units import to_ps
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """An HTTP probe of a container, with the API's defaults.
+
+    Attributes:
+        initial_delay_s: initialDelaySeconds.
+        period_s: periodSeconds.
+        success_threshold: successes in a row that count as success; 1 for a startup probe.
+        failure_threshold: failures in a row that count as failure.
+    """
+
+    initial_delay_s: float = 0.0
+    period_s: float = 10.0
+    success_threshold: int = 1
+    failure_threshold: int = 3
+
+    def tick_ps(self, number: int, from_ps: int) -> int:
+        """Instant of the probe of this number (from 0) in a container that has started at ``from_ps``."""
+        return from_ps + to_ps(self.initial_delay_s) + number * to_ps(self.period_s)
+
+    def first_tick(self, from_ps: int, earliest_ps: int) -> int:
+        """Number of the first probe at or after ``earliest_ps``."""
+        late_ps = earliest_ps - self.tick_ps(0, from_ps)
+        return max(0, -(-late_ps // to_ps(self.period_s)))
+
+
+@dataclass(frozen=True, slots=True)
+class StartUp:
+    """What becomes of a start: ready at an instant, or killed at one by the startup probe. The other is None."""
+
+    ready_ps: int | None
+    killed_ps: int | None
+
+
+def start_up(readiness: Probe | None, startup: Probe | None, started_ps: int, listening_ps: int) -> StartUp:
+    """What the kubelet makes of a container that starts at one instant and listens from another.
+
+    Args:
+        readiness: the readiness probe; without one a container is ready as soon as it has started.
+        startup: the startup probe, if there is one.
+        started_ps: when the container started.
+        listening_ps: when its server answers for the first time.
+    """
+    if startup is None:
+        if readiness is None:
+            return StartUp(started_ps, None)
+        first = readiness.tick_ps(readiness.first_tick(started_ps, listening_ps), started_ps)
+    else:
+        tick = startup.first_tick(started_ps, listening_ps)
+        if tick >= startup.failure_threshold:
+            return StartUp(None, startup.tick_ps(startup.failure_threshold - 1, started_ps))
+        first = startup.tick_ps(tick, started_ps)
+        if readiness is None:
+            return StartUp(first, None)
+        first = max(first, readiness.tick_ps(0, started_ps))
+    return StartUp(first + (readiness.success_threshold - 1) * to_ps(readiness.period_s), None)
