@@ -9,6 +9,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from simulator.catalog import CatalogError, Gpu, Model, find_gpu, find_model, find_price, model_from_config
+from simulator.cluster.pods import PodSpec
+from simulator.cluster.probes import Probe
 from simulator.scenario.vllm_config import resolve_engine_config
 from simulator.step_time import (
     DoesNotFitError,
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from simulator.engines.vllm.config import EngineConfig
     from simulator.scenario.cluster import NodePool
     from simulator.scenario.load import LoadedScenario
+    from simulator.scenario.manifests.pod_template import Probe as ProbeManifest
 
 
 @dataclass(frozen=True)
@@ -227,3 +230,35 @@ def _pool_price(
         f"as of {price.as_of} ({price.source})"
     )
     return usd, note
+
+
+def pod_spec(loaded: LoadedScenario, plan: ReplicaPlan) -> PodSpec:
+    """What every pod asks for: of the Deployment's manifest, or Kubernetes' defaults without one."""
+    common = {
+        "gpus": plan.gpus,
+        "shutdown_timeout_s": float(loaded.vllm.shutdown_timeout),
+        "eager": plan.enforce_eager,
+        "weight_bytes": plan.weight_bytes,
+    }
+    if loaded.deployment is None:
+        return PodSpec(**common)
+    pod = loaded.deployment.pod
+    server = next((c for c in pod.containers if c.gpus), pod.containers[0])
+    return PodSpec(
+        termination_grace_period_s=float(pod.termination_grace_period_seconds),
+        pre_stop_s=pod.pre_stop_s,
+        readiness_probe=_probe(server.readiness_probe),
+        startup_probe=_probe(server.startup_probe),
+        **common,
+    )
+
+
+def _probe(manifest: ProbeManifest | None) -> Probe | None:
+    if manifest is None:
+        return None
+    return Probe(
+        initial_delay_s=float(manifest.initial_delay_seconds),
+        period_s=float(manifest.period_seconds),
+        success_threshold=manifest.success_threshold,
+        failure_threshold=manifest.failure_threshold,
+    )

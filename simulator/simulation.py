@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from simulator import __version__
 from simulator.attempts import Attempt, request_id_of
+from simulator.autoscaling.hpa import hpa_spec
 from simulator.autoscaling.loop import HpaLoop
 from simulator.autoscaling.scrape import Scraper
 from simulator.clients.client import Client
@@ -69,20 +70,20 @@ class Simulation:
 
         clock = self.clock = Clock()
         draws = Draws(self.seed, replication)
-        self.scraper = Scraper(clock, scenario.fleet.autoscaling.scrape, draws)
-        self.gateway = Gateway(
-            clock, scenario.gateway, routing_policy(scenario.gateway, draws, self.scraper.latest_value)
-        )
+        self.gateway = Gateway(clock, scenario.gateway, routing_policy(scenario.gateway, draws, self._scraped))
         self.cluster = Cluster(
             clock,
             scenario.cluster,
             pod_spec(loaded, self.plan),
-            prices,
-            draws,
-            recorder,
-            self.gateway,
-            self._make_replica,
+            draws=draws,
+            sink=recorder,
+            gateway=self.gateway,
+            make_replica=self._make_replica,
+            usd_per_gpu_hour=prices,
+            deployment="vllm" if loaded.deployment is None else loaded.deployment.metadata.name,
         )
+        self._router_scraper = self._scraper_for_router(draws)
+        self.autoscaler = self._autoscaler(draws)
         self.client = Client(
             clock,
             scenario.clients,
@@ -109,12 +110,10 @@ class Simulation:
 
     def run(self, progress: ProgressCallback | None = None) -> dict[str, Any]:
         """Run to the end and close the recorder; returns the summary."""
-        scenario = self.loaded.scenario
         clock = self.clock
         self.cluster.start(self._initial_replicas())
-        self.scraper.start(self.cluster)
-        if self.loaded.hpa is not None:
-            HpaLoop(clock, self.loaded.hpa, scenario.fleet.autoscaling, self.cluster, self.scraper, self.recorder)
+        if self.autoscaler is not None:
+            self.autoscaler.start()
         clock.process(self.timeline.process())
         self.client.start()
         step_ps = max(1, self._duration_ps // _PROGRESS_SLICES)
@@ -163,7 +162,7 @@ class Simulation:
                 source="roofline" if trust.source == "roofline" else "profile",
                 name=trust.profile.name,
                 text=f"{trust.source}: {trust.known_error}; {trust.reason}",
-                known_error=trust.error_by_regime,
+                known_error={fit.regime.replace("_", " "): fit.mean_abs_pct / 100 for fit in trust.profile.fit_error},
                 out_of_range={kind: count for kind, count in trust.step_time.range_violations.items() if count},
                 steps=self.timeline.totals.steps,
             ),
@@ -185,6 +184,40 @@ class Simulation:
         return tuple(notes)
 
     # --- between the parts ------------------------------------------------------------------------------
+
+    def _autoscaler(self, draws: Draws) -> HpaLoop | None:
+        hpa, autoscaling = self.loaded.hpa, self.loaded.scenario.fleet.autoscaling
+        if hpa is None:
+            return None
+        scraper = Scraper(
+            self.clock,
+            self.cluster,
+            draws,
+            interval_s=autoscaling.scrape.interval,
+            delay_s=autoscaling.scrape.adapter_delay,
+            staleness_s=autoscaling.scrape.staleness,
+            gpu_memory_used_bytes=round(self.plan.gpu_memory_used_bytes),
+        )
+        return HpaLoop(
+            self.clock,
+            hpa.metadata.name,
+            hpa_spec(hpa),
+            autoscaling,
+            cluster=self.cluster,
+            scraper=scraper,
+            draws=draws,
+            sink=self.recorder,
+        )
+
+    def _scraper_for_router(self, draws: Draws) -> Scraper | None:
+        section = self.loaded.scenario.gateway
+        if section.routing != "least-kv":
+            return None
+        return Scraper(self.clock, self.cluster, draws, interval_s=section.metrics_interval, job="gateway")
+
+    def _scraped(self, metric: str, pod: str) -> float | None:
+        """What the router knows of a pod."""
+        return None if self._router_scraper is None else self._router_scraper.value(metric, pod)
 
     def _initial_replicas(self) -> int:
         fleet, deployment, hpa = self.loaded.scenario.fleet, self.loaded.deployment, self.loaded.hpa

@@ -120,7 +120,7 @@ def test_a_request_sent_to_a_dead_process_breaks():
     replica.kill(Cause.CUT_TERMINATION)
     at(clock, 1, lambda: replica.submit(attempt(1)))
     clock.run()
-    assert listener.news == [("failed", 1, 1, Cause.CUT_FAILURE, 0)]
+    assert listener.news == [("failed", 1, 1, Cause.CUT_TERMINATION, 0)]
 
 
 def test_an_abort_in_the_front_end_never_reaches_the_engine():
