@@ -32,8 +32,8 @@ COMPARED_NOTE = (
     "the same composition for Llama-2-70B TP4 and CodeLlama-34B TP2 on H100 was compared, not fitted, with "
     "1,967 steps of a running vLLM: median difference by trace -3 to +2 % in pure decode, -3 to +4 % in "
     "mixed steps, nine tenths of all steps within -8 to +7 % (worst trace -12 to +3 %), nearly all "
-    "of them under 256 tokens; large prefill steps and other GPUs were not compared (GEMMs timed alone may run "
-    "at higher clocks than under sustained load)"
+    "of them under 256 tokens; large prefill steps and other GPUs were not compared (GEMMs timed alone may "
+    "run at higher clocks than under sustained load)"
 )
 """Recomputed by tests/calibration/test_aiconfigurator_tables.py from steps published by inference-sim."""
 
