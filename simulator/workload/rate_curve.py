@@ -147,10 +147,10 @@ class CurveInverter:
         denominator = rate + root
         # This form of the quadratic's root has no cancellation, and holds for slope 0.
         into = np.divide(2.0 * excess, denominator, out=np.zeros_like(excess), where=denominator > 0)
-        # Rates next to 0 underflow in the square; the piece's end bounds what comes of it.
+        # Rates next to 0 underflow in the square: the piece's end and the order bound what comes of it.
         into = np.minimum(into, self._length_s[index])
         times = self._knots_ps[index] + np.round(into * PS_PER_S).astype(np.int64)
-        result: Ints = np.minimum(times, self._knots_ps[index + 1])
+        result: Ints = np.maximum.accumulate(np.minimum(times, self._knots_ps[index + 1]))
         return result
 
 
