@@ -132,8 +132,8 @@ class CurveInverter:
         self._knots_ps = curve.knots_ps
         self._cumulative = curve.cumulative
         self._start = curve.start_rate
-        length_s = np.diff(curve.knots_ps) / PS_PER_S
-        self._slope = (curve.end_rate - curve.start_rate) / length_s
+        self._length_s = np.diff(curve.knots_ps) / PS_PER_S
+        self._slope = (curve.end_rate - curve.start_rate) / self._length_s
         self.total = float(self._cumulative[-1])
         """Λ at the end: values at or over it have no time."""
 
@@ -147,8 +147,10 @@ class CurveInverter:
         denominator = rate + root
         # This form of the quadratic's root has no cancellation, and holds for slope 0.
         into = np.divide(2.0 * excess, denominator, out=np.zeros_like(excess), where=denominator > 0)
+        # Rates next to 0 underflow in the square: the piece's end and the order bound what comes of it.
+        into = np.minimum(into, self._length_s[index])
         times = self._knots_ps[index] + np.round(into * PS_PER_S).astype(np.int64)
-        result: Ints = np.minimum(times, self._knots_ps[index + 1])
+        result: Ints = np.maximum.accumulate(np.minimum(times, self._knots_ps[index + 1]))
         return result
 
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from simulator.units import PS_PER_S, to_ps
@@ -58,6 +58,7 @@ def test_cosine_mean_is_exact_over_a_period() -> None:
     assert curve.rate_at([50400.0, 50400.0 - 43200.0]) == pytest.approx([7 * 1.6, 7 * 0.4])
 
 
+@example(rates=[5e-324, 1e-209, 2.0], shares=[0.0, 4.2e-281])
 @given(
     rates=st.lists(st.floats(0.0, 100.0), min_size=2, max_size=8).filter(lambda rates: sum(rates) > 1.0),
     shares=st.lists(st.floats(0.0, 0.999), min_size=1, max_size=20),
