@@ -97,7 +97,7 @@ def resolve_replica(loaded: LoadedScenario) -> ReplicaPlan:
             tp,
             dtype,
             vllm.enforce_eager,
-            _profile_path(loaded),
+            profile=_profile_path(loaded),
             kv_cache_dtype=vllm.kv_cache_dtype,
             max_num_seqs=engine.max_num_seqs,
             max_num_batched_tokens=engine.max_num_batched_tokens,
@@ -106,7 +106,7 @@ def resolve_replica(loaded: LoadedScenario) -> ReplicaPlan:
         raise loaded.error(str(error), "engine", "profile") from None
     blocks, source = _kv_blocks(loaded, gpu, model, dtype, engine, step_time)
     engine = replace(engine, num_gpu_blocks=blocks)
-    front_end = step_time.front_end
+    front_end = step_time.frontend
     in_ps, per_token_ps = _us_to_ps(front_end.request_us), _us_to_ps(front_end.per_prompt_token_us)
     if section.frontend_in is not None:
         in_ps, per_token_ps = to_ps(section.frontend_in), 0
@@ -139,6 +139,8 @@ def _model(loaded: LoadedScenario) -> Model:
     try:
         if path is not None:
             return model_from_config(loaded.base_dir / path)
+        if loaded.vllm.model is None:
+            raise loaded.error("the vLLM configuration names no model", "engine", "vllm")
         return find_model(loaded.vllm.model)
     except CatalogError as error:
         key = ("engine", "model_config_json") if path is not None else ("engine", "vllm")
@@ -234,22 +236,22 @@ def _pool_price(
 
 def pod_spec(loaded: LoadedScenario, plan: ReplicaPlan) -> PodSpec:
     """What every pod asks for: of the Deployment's manifest, or Kubernetes' defaults without one."""
-    common = {
-        "gpus": plan.gpus,
-        "shutdown_timeout_s": float(loaded.vllm.shutdown_timeout),
-        "eager": plan.enforce_eager,
-        "weight_bytes": plan.weight_bytes,
-    }
+    spec = PodSpec(
+        gpus=plan.gpus,
+        shutdown_timeout_s=float(loaded.vllm.shutdown_timeout),
+        eager=plan.enforce_eager,
+        weight_bytes=plan.weight_bytes,
+    )
     if loaded.deployment is None:
-        return PodSpec(**common)
+        return spec
     pod = loaded.deployment.pod
     server = next((c for c in pod.containers if c.gpus), pod.containers[0])
-    return PodSpec(
+    return replace(
+        spec,
         termination_grace_period_s=float(pod.termination_grace_period_seconds),
         pre_stop_s=pod.pre_stop_s,
         readiness_probe=_probe(server.readiness_probe),
         startup_probe=_probe(server.startup_probe),
-        **common,
     )
 
 

@@ -70,7 +70,9 @@ class Simulation:
 
         clock = self.clock = Clock()
         draws = Draws(self.seed, replication)
-        self.gateway = Gateway(clock, scenario.gateway, routing_policy(scenario.gateway, draws, self._scraped))
+        self.gateway = Gateway(
+            clock, scenario.gateway, routing_policy(scenario.gateway, draws, self._scraped)
+        )
         self.cluster = Cluster(
             clock,
             scenario.cluster,
@@ -152,8 +154,8 @@ class Simulation:
                     capacity=pool.config.capacity,
                     gpu_hours=pool.gpu_hours(now),
                     cost_usd=pool.cost_usd(now),
-                    nodes_started=pool.nodes_started,
-                    nodes_reclaimed=pool.nodes_reclaimed,
+                    nodes_started=pool.created,
+                    nodes_reclaimed=pool.reclaimed,
                 )
                 for pool in self.cluster.pools
             ),
@@ -162,8 +164,12 @@ class Simulation:
                 source="roofline" if trust.source == "roofline" else "profile",
                 name=trust.profile.name,
                 text=f"{trust.source}: {trust.known_error}; {trust.reason}",
-                known_error={fit.regime.replace("_", " "): fit.mean_abs_pct / 100 for fit in trust.profile.fit_error},
-                out_of_range={kind: count for kind, count in trust.step_time.range_violations.items() if count},
+                known_error={
+                    fit.regime.replace("_", " "): fit.mean_abs_pct / 100 for fit in trust.profile.fit_error
+                },
+                out_of_range={
+                    kind: count for kind, count in trust.step_time.range_violations.items() if count
+                },
                 steps=self.timeline.totals.steps,
             ),
             notes=self._notes(),
@@ -176,7 +182,7 @@ class Simulation:
             *self.loaded.notes,
             *plan.notes,
             f"KV cache: {usable} usable blocks of {plan.engine.block_size} tokens, {plan.kv_blocks_from}",
-            f"front end: {plan.step_time.front_end.source}",
+            f"front end: {plan.step_time.frontend.source}",
             *self._price_notes,
         ]
         if all(workload.arrivals.kind == "trace" for workload in self.loaded.scenario.workload):

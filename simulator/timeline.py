@@ -84,9 +84,7 @@ class TimelineSampler:
     def process(self) -> Generator[Event, None, None]:
         """The SimPy process: samples until the run ends."""
         while True:
-            due = Event(self._clock)
-            self._clock.call_at(self._last_ps + self._interval_ps, lambda _, due=due: due.succeed(), LAST)
-            yield due
+            yield self._clock.call_at(self._last_ps + self._interval_ps, lambda _: None, LAST)
             self.sample()
 
     def sample(self) -> None:

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 from heapq import heappop, heappush
 from typing import TYPE_CHECKING
 
-from simulator.clients.source import RequestSpec
 from simulator.clock import Clock
+from simulator.workload.request import RequestSpec
 
 if TYPE_CHECKING:
     from simpy import Event

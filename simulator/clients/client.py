@@ -20,7 +20,7 @@ from simulator.clients.fallback import FallbackApi
 from simulator.clients.ledger import Ledger
 from simulator.clients.request import LiveRequest, is_current, request_of
 from simulator.clients.retry import Retries
-from simulator.clients.source import RequestSource, RequestSpec
+from simulator.clients.source import RequestSource
 from simulator.clients.timeouts import Timeouts
 from simulator.clock import Clock
 from simulator.draws import Draws
@@ -30,6 +30,7 @@ from simulator.records.sink import RecordSink
 from simulator.scenario.clients import Clients as ClientsSection
 from simulator.scenario.slo import Slo
 from simulator.units import to_ps
+from simulator.workload.request import RequestSpec
 
 if TYPE_CHECKING:
     from simpy import Event

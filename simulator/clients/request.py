@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from simulator.attempts import Attempt
-from simulator.clients.source import RequestSpec
+from simulator.workload.request import RequestSpec
 
 
 class LiveRequest:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any, Final
 
 from simulator.attempts import Attempt, request_id_of
-from simulator.clients.source import RequestSpec
 from simulator.engines.protocol import Finish
 from simulator.outcomes import Cause, Outcome
 from simulator.units import PS_PER_S
+from simulator.workload.request import RequestSpec
 
 Row = tuple[Any, ...]
 

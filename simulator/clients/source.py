@@ -5,32 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Protocol
 
-from simulator.engines.protocol import ContentSegments
-
-
-class RequestSpec(Protocol):
-    """One logical request; `simulator.workload.request` describes the fields."""
-
-    @property
-    def request_id(self) -> int: ...
-    @property
-    def workload(self) -> int: ...
-    @property
-    def arrival_ps(self) -> int: ...
-    @property
-    def prompt_tokens(self) -> int: ...
-    @property
-    def output_tokens(self) -> int: ...
-    @property
-    def max_tokens(self) -> int | None: ...
-    @property
-    def segments(self) -> ContentSegments: ...
-    @property
-    def priority(self) -> int: ...
-    @property
-    def session_id(self) -> int | None: ...
-    @property
-    def turn(self) -> int: ...
+from simulator.workload.request import RequestSpec
 
 
 class RequestSource(Protocol):

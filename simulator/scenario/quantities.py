@@ -43,7 +43,7 @@ def _parse(value: Any, units: dict[str, float], what: str, example: str) -> floa
             raise ValueError(f"expected {what} such as {example}, not {value!r}")
         number = float(match[1]) * (units[match[2]] if match[2] else 1.0)
     if not math.isfinite(number):
-        raise ValueError(f"expected a finite {what.split()[-1]}, not {value!r}")
+        raise ValueError(f"expected a finite {what.rsplit(maxsplit=1)[-1]}, not {value!r}")
     return number
 
 
