@@ -78,7 +78,7 @@ class VllmServeConfig(BaseModel):
     num_gpu_blocks_override: int | None = Field(default=None, ge=2)
     enable_prefix_caching: bool | None = None
 
-    max_model_len: Annotated[int | None, BeforeValidator(_auto_is_none), Field(ge=1)] = None
+    max_model_len: Annotated[Annotated[int, Field(ge=1)] | None, BeforeValidator(_auto_is_none)] = None
     max_num_seqs: int | None = Field(default=None, ge=1)
     max_num_active_seqs: int | None = Field(default=None, ge=1)
     max_num_batched_tokens: Annotated[Tokens, Field(ge=1)] | None = None
