@@ -13,8 +13,8 @@ answer, and differ in when a pod has a sample:
 last second or less; the share has the same mean and less noise.
 
 A reader at ``now`` gets the newest scrape that is at least the adapter's delay old, unless it is older than the
-staleness limit. A scrape that finds no exporter ends the series at once, as Prometheus' staleness markers do. Of a
-pod that has gone nothing is read.
+staleness limit. A scrape that finds no exporter, or no pod any more, ends the series, as Prometheus' staleness
+markers do.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ class Scraper:
         self._memory_mib = gpu_memory_used_bytes // 2**20
         self._purpose = f"scrape-offset/{job}"
         self._series: dict[str, deque[_Scrape]] = {}
-        cluster.on_pod(lambda pod: self._watch(pod))
+        cluster.on_pod(self._watch)
 
     def latest(self, metric: str, pod: str, now: int) -> Sample | None:
         """What a reader at ``now`` gets of a pod's metric, by its exported name; None if there is nothing.
