@@ -206,7 +206,9 @@ def an_attempt(
     segments: ContentSegments = (),
 ) -> Attempt:
     attempt_id = attempt_id_of(request_id, number)
-    return Attempt(attempt_id, number, EngineRequest(attempt_id, prompt_tokens, 10, 10, segments=segments), 0, None)
+    return Attempt(
+        attempt_id, number, EngineRequest(attempt_id, prompt_tokens, 10, 10, segments=segments), 0, None
+    )
 
 
 def ids(attempts: Sequence[tuple[int, int]]) -> list[int]:
