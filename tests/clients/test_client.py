@@ -98,6 +98,13 @@ def test_slo_good(slo, tokens, good):
     assert chain.client.totals.slo_good == good
 
 
+def test_each_workload_has_its_own_slo():
+    chain = Chain(Source([Spec(0, 0), Spec(1, 0, workload=1)]), slo={"e2e": 2})
+    chain.replica()
+    rows = chain.run()
+    assert [(row["workload"], row["slo_good"]) for row in rows.requests] == [("chat", True), ("batch", False)]
+
+
 def test_without_max_tokens_the_engine_gets_what_the_context_leaves():
     sent = []
     specs = [
