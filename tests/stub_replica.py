@@ -171,8 +171,8 @@ class Chain:
             self.gateway,
             draws,
             self.rows,
-            Slo.model_validate(slo or {}),
-            ["chat"],
+            ["chat", "batch"],
+            [Slo.model_validate(slo or {}), Slo(e2e=0.5)],
             source,
             4096,
         )

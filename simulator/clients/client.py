@@ -50,8 +50,8 @@ class Client:
         gateway: where attempts go; it must be connected to this client.
         draws: the run's draws.
         sink: takes the rows of requests and attempts, in the order in which they end.
-        slo: what counts as good.
         workloads: names of the workloads, by index.
+        slos: what counts as good, by workload.
         source: where requests come from.
         max_model_len: the engine's limit; a request without ``max_tokens`` may use what the prompt leaves of it.
     """
@@ -63,14 +63,14 @@ class Client:
         gateway: GatewayPort,
         draws: Draws,
         sink: RecordSink,
-        slo: Slo,
         workloads: Sequence[str],
+        slos: Sequence[Slo],
         source: RequestSource,
         max_model_len: int,
     ) -> None:
         self._clock = clock
         self._gateway = gateway
-        self._ledger = Ledger(sink, slo, workloads)
+        self._ledger = Ledger(sink, workloads, slos)
         self._max_model_len = max_model_len
         self._source = source
         self._arrivals = Arrivals(clock, source.arrivals, self._begin)

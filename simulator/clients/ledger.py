@@ -27,17 +27,17 @@ class Ledger:
 
     Args:
         sink: takes the rows.
-        slo: what counts as good.
         workloads: names of the workloads, by index.
+        slos: what counts as good, by workload.
 
     Attributes:
         interval: counts since the last `close_interval`.
     """
 
-    def __init__(self, sink: RecordSink, slo: Slo, workloads: Sequence[str]) -> None:
+    def __init__(self, sink: RecordSink, workloads: Sequence[str], slos: Sequence[Slo]) -> None:
         self._sink = sink
-        self._slo = slo
         self._workloads = workloads
+        self._slos = slos
         self.interval = IntervalStats()
         self._closed = ClientCounters()
 
@@ -65,7 +65,7 @@ class Ledger:
         spec, tokens = request.spec, finish.output_tokens
         assert attempt.first_token_ps is not None
         latencies = _latencies(spec.arrival_ps, attempt.first_token_ps, end_ps, tokens)
-        good = self._slo.is_met(*latencies)
+        good = self._slos[spec.workload].is_met(*latencies)
         self._sink.attempt(
             attempt_row(attempt, end_ps, tokens, "completed", cached_tokens=finish.cached_tokens)
         )
@@ -82,7 +82,7 @@ class Ledger:
         """The fallback API has answered; ``cause`` is why the own fleet did not."""
         spec = request.spec
         latencies = _latencies(spec.arrival_ps, first_ps, end_ps, output_tokens)
-        good = self._slo.is_met(*latencies)
+        good = self._slos[spec.workload].is_met(*latencies)
         name = self._workloads[spec.workload]
         max_itl_s = tpot_ps / PS_PER_S if output_tokens > 1 else 0.0
         self._sink.request(
