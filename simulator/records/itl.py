@@ -95,7 +95,7 @@ class ItlHistogram:
         self._pools = [ItlPool() for _ in self.workloads]
 
     def add(self, workload: int, first_gap_ps: int, increment_ps: int, count: int, weight: int) -> None:
-        """``count`` gaps first, first + increment, ... each seen by ``weight`` tokens of a workload.
+        """``count`` gaps first, first + increment, ... each seen by ``weight`` (at least 1) tokens of a workload.
 
         The gaps of a long series are counted bin by bin, not one by one.
         """
@@ -108,7 +108,7 @@ class ItlHistogram:
             if first_gap_ps > pool.max_ps:  # noqa: PLR1730 (max() costs as much as all the rest)
                 pool.max_ps = first_gap_ps
             return
-        if count <= 0 or weight <= 0:
+        if count < 1:
             return
         pool.tokens += count * weight
         pool.sum_ps += weight * (count * first_gap_ps + increment_ps * (count * (count - 1) // 2))

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from simulator.records.columns import TABLES
 from simulator.records.itl import ItlHistogram
-from simulator.records.results import Tables, read_tables, to_tables
+from simulator.records.results import Tables, read_tables, to_frame
 from simulator.units import PS_PER_S
 
 ROW_GROUP_ROWS: Final = 65_536
@@ -112,17 +112,14 @@ class Recorder:
         for buffer in self._buffers.values():
             buffer.close()
 
-    def arrow_tables(self) -> dict[str, pa.Table]:
-        """Every table, closing the recorder first."""
-        self.close()
-        if self._directory is not None:
-            return {name: pq.read_table(self._directory / f"{name}.parquet") for name in TABLES}
-        return {
-            name: pa.Table.from_batches(buffer.batches, schema=buffer.schema)
-            for name, buffer in self._buffers.items()
-        }
-
     def tables(self) -> Tables:
         """Every table as a pandas frame, closing the recorder first."""
         self.close()
-        return read_tables(self._directory) if self._directory is not None else to_tables(self.arrow_tables())
+        if self._directory is not None:
+            return read_tables(self._directory)
+        return Tables(
+            **{
+                name: to_frame(pa.Table.from_batches(buffer.batches, schema=buffer.schema))
+                for name, buffer in self._buffers.items()
+            }
+        )

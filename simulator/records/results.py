@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -51,17 +50,18 @@ class Results:
 _PANDAS_TYPES: Final = {pa.bool_(): pd.BooleanDtype()}
 
 
-def to_tables(tables: Mapping[str, pa.Table]) -> Tables:
-    """Arrow tables to pandas; integers with nulls become pandas' nullable integers."""
-    frames = {}
-    for name, schema in TABLES.items():
-        table = tables[name].unify_dictionaries()
-        frame = table.to_pandas(types_mapper=_PANDAS_TYPES.get)
-        for column in schema:
-            if pa.types.is_integer(column.type) and table.column(column.name).null_count:
-                frame[column.name] = frame[column.name].astype(str(column.type).replace("i", "I"))
-        frames[name] = frame
-    return Tables(**frames)
+def to_frame(table: pa.Table) -> pd.DataFrame:
+    """An Arrow table to pandas; integers with nulls become pandas' nullable integers."""
+    with_nulls = [
+        column.name
+        for column in table.schema
+        if pa.types.is_integer(column.type) and table.column(column.name).null_count
+    ]
+    kinds = {name: str(table.schema.field(name).type).capitalize() for name in with_nulls}
+    frame: pd.DataFrame = table.unify_dictionaries().to_pandas(
+        types_mapper=_PANDAS_TYPES.get, split_blocks=True
+    )
+    return frame.astype(kinds)
 
 
 def read_tables(directory: Path) -> Tables:
@@ -70,20 +70,20 @@ def read_tables(directory: Path) -> Tables:
     Raises:
         ResultsError: a file is missing, is no Parquet, or has another schema version.
     """
-    tables = {}
-    for name in TABLES:
-        path = directory / f"{name}.parquet"
-        try:
-            table = pq.read_table(path)
-        except (OSError, pa.ArrowInvalid) as error:
-            raise ResultsError(f"{path}: cannot be read: {error}") from error
-        version = (table.schema.metadata or {}).get(b"schema_version", b"none").decode()
-        if version != str(SCHEMA_VERSION):
-            raise ResultsError(
-                f"{path}: has schema version {version}; this release reads version {SCHEMA_VERSION}"
-            )
-        tables[name] = table
-    return to_tables(tables)
+    return Tables(**{name: to_frame(_read_table(directory / f"{name}.parquet")) for name in TABLES})
+
+
+def _read_table(path: Path) -> pa.Table:
+    try:
+        table = pq.read_table(path)
+    except (OSError, pa.ArrowInvalid) as error:
+        raise ResultsError(f"{path}: cannot be read: {error}") from error
+    version = (table.schema.metadata or {}).get(b"schema_version", b"none").decode()
+    if version != str(SCHEMA_VERSION):
+        raise ResultsError(
+            f"{path}: has schema version {version}; this release reads version {SCHEMA_VERSION}"
+        )
+    return table
 
 
 def read_results(directory: str | Path) -> Results:

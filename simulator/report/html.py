@@ -61,5 +61,8 @@ def _events(events: pd.DataFrame) -> list[dict[str, Any]]:
     listed = (
         events[~events["kind"].isin(list(_TOO_MANY))].sort_values("t_s", kind="stable").head(EVENTS_SHOWN)
     )
-    rows: list[dict[str, Any]] = listed.to_dict("records")
-    return [{**row, "t": text.clock(row["t_s"])} for row in rows]
+    columns = ["t_s", "kind", "subject", "reason", "message"]
+    return [
+        dict(zip(columns, [text.clock(t_s), *labels]))
+        for t_s, *labels in listed[columns].itertuples(index=False, name=None)
+    ]

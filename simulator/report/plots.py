@@ -33,8 +33,10 @@ def plot_latency(results: Results, figure: Figure | None = None) -> Figure:
             if limit is not None:
                 axes.axvline(limit, color=style.INK, lw=1.1, ls=(0, (5, 2)))
                 axes.annotate(
-                    f" SLO {text.limit(limit)}",
-                    (limit, 0.02),
+                    f"SLO, {text.limit(limit)}",
+                    (limit, 0.03),
+                    xytext=(-4, 0),
+                    textcoords="offset points",
                     rotation=90,
                     ha="right",
                     va="bottom",
@@ -159,9 +161,10 @@ def plot_cost(results: Results, figure: Figure | None = None) -> Figure:
         x = np.concatenate([[0.0], t])
         total = np.concatenate([[0.0], timeline["cost_usd"].to_numpy(dtype=float)])
         per_hour = np.diff(total) / timeline["interval_s"].to_numpy(dtype=float) * 3600
+        per_hour = np.append(per_hour, per_hour[-1] if len(t) else 0.0)
         upper.set_title("Spending, $/h")
-        upper.fill_between(x, np.append(per_hour, per_hour[-1:]), step="post", color="#CDE6DC", lw=0)
-        upper.step(x, np.append(per_hour, per_hour[-1:]), where="post", color=style.GREEN, lw=1.3)
+        upper.fill_between(x, per_hour, step="post", color="#CDE6DC", lw=0)
+        upper.step(x, per_hour, where="post", color=style.GREEN, lw=1.3)
         lower.set_title("Spent since the start, $")
         lower.plot(x, total, color=style.GREEN, lw=2)
         if len(t):

@@ -97,7 +97,7 @@ def _replicas(axes: Axes, timeline: pd.DataFrame) -> None:
     axes.step(x, ready, where="post", color=style.GREEN, lw=2.2, label="ready")
     x, desired = _steps(timeline, timeline["replicas_desired"])
     axes.step(x, desired, where="post", color=style.INK, lw=1.2, ls=(0, (3, 1.5)), label="desired")
-    top = max(1.0, float((on_demand + spot).max()), float(provisioned.max()), float(desired.max()))
+    top = float(np.concatenate([[1.0], on_demand + spot, provisioned, desired]).max())
     axes.set_ylim(0, top * 1.22)
     change = timeline["replicas_desired"].diff().fillna(0).to_numpy()
     t = (timeline["t_s"] - timeline["interval_s"]).to_numpy()
@@ -122,7 +122,7 @@ def _queue(axes: Axes, timeline: pd.DataFrame) -> None:
         lw=0,
         label="held by the gateway",
     )
-    axes.set_ylim(0, max(1.0, float((engine + gateway).max())) * 1.08)
+    axes.set_ylim(0, float((engine + gateway).max(initial=1.0)) * 1.08)
 
 
 def _latency(axes: Axes, timeline: pd.DataFrame, limit_s: float | None) -> None:

@@ -32,8 +32,8 @@ def mser5_warm_up(values: Sequence[float]) -> int | None:
     if count < 2:
         raise ValueError(f"MSER-5 needs at least {2 * _BATCH} observations, got {len(values)}")
     means = np.asarray(values[: count * _BATCH], dtype=float).reshape(count, _BATCH).mean(axis=1)
-    # Sums over the tail from d on, for every d at once; shifted by the mean to keep the difference exact.
-    shifted = means - means.mean()
+    # Sums over the tail from d on, for every d at once; shifted to a tail near 0, so that little cancels.
+    shifted = means - means[count // 2 :].mean()
     left = np.arange(count, 0, -1)
     tail_sum = np.cumsum(shifted[::-1])[::-1]
     tail_squares = np.cumsum((shifted**2)[::-1])[::-1]
