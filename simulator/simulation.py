@@ -92,8 +92,8 @@ class Simulation:
             self.gateway,
             draws,
             recorder,
-            scenario.slo,
             [workload.name for workload in scenario.workload],
+            [workload.slo or scenario.slo for workload in scenario.workload],
             WorkloadSource(scenario.workload, draws, self._duration_ps, loaded.base_dir),
             self.plan.engine.max_model_len,
         )

@@ -13,6 +13,7 @@ from simulator.scenario.arrivals import Arrivals
 from simulator.scenario.distributions import Count, Time, Tokens
 from simulator.scenario.lengths import Lengths
 from simulator.scenario.quantities import DurationS, PositiveDurationS, Section
+from simulator.scenario.slo import Slo
 
 
 class PrefixGroup(Section):
@@ -61,8 +62,8 @@ class WorkloadConfig(Section):
     max_tokens: Tokens | Literal["output"] | None = None
     """Cap that the client sends: a number, ``output`` (exactly the answer's length, as benchmarks with
     ignore_eos do), or none."""
-    slo: str | None = None
-    """Name of the service level objective that it is judged by."""
+    slo: Slo | None = None
+    """Limits that its requests are judged by; the scenario's if not given."""
     priority: int = 0
     """Smaller is more urgent (vLLM's priority scheduling)."""
     start: DurationS = 0.0
