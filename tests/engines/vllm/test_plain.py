@@ -132,7 +132,7 @@ def test_blocks_of_a_finished_request_come_back_one_schedule_later() -> None:
         bench.submit(0, 0, prompt=4, output=2)
         bench.submit(0, 1, prompt=4, output=50)
         bench.run(100)
-        first_free = [i for i, s in enumerate(bench.steps) if 0 not in s.running][0]
+        first_free = next(i for i, s in enumerate(bench.steps) if 0 not in s.running)
         frees[asynchronous] = first_free
     assert frees == {False: 2, True: 3}
 
