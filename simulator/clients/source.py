@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Protocol
+from typing import Any, Protocol
 
 from simulator.workload.request import RequestSpec
 
@@ -14,5 +14,6 @@ class RequestSource(Protocol):
     def arrivals(self) -> Iterator[RequestSpec]:
         """Everything that does not wait for an answer, in time order."""
 
-    def after(self, spec: RequestSpec, end_ps: int, succeeded: bool) -> RequestSpec | None:
+    # Any: a source is handed back what it made, and may count on its own kind of spec.
+    def after(self, spec: Any, end_ps: int, succeeded: bool) -> RequestSpec | None:
         """What follows from the end of a request, arriving at or after ``end_ps``; None if nothing does."""

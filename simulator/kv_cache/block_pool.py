@@ -75,10 +75,13 @@ class BlockPool:
         free = self._free
         if num_blocks > len(free):
             raise ValueError(f"{num_blocks} blocks asked for, {len(free)} free")
-        blocks = [free.popitem(last=False)[0] for _ in range(num_blocks)]
-        for block in blocks:
+        keys = self._key
+        blocks = []
+        for _ in range(num_blocks):
+            block, _none = free.popitem(last=False)
+            blocks.append(block)
             self._ref_cnt[block] = 1
-            if self._key[block] is not None:
+            if keys[block] is not None:
                 self._evict(block)
         return blocks
 

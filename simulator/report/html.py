@@ -12,9 +12,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 from simulator.records.results import Results
 from simulator.report import text
 
-EVENTS_SHOWN: Final = 500
-_TOO_MANY: Final = frozenset({"preemption"})
-"""Kinds of event that are counted, and listed only in ``events.parquet``."""
+EVENTS_SHOWN: Final = 1000
+"""The report lists so many events at most; the rarest kinds come first, the others are only counted."""
 
 
 def render_html(results: Results, plots: Mapping[str, bytes]) -> str:
@@ -58,9 +57,9 @@ def _event_counts(events: pd.DataFrame) -> list[tuple[str, str, int]]:
 
 
 def _events(events: pd.DataFrame) -> list[dict[str, Any]]:
-    listed = (
-        events[~events["kind"].isin(list(_TOO_MANY))].sort_values("t_s", kind="stable").head(EVENTS_SHOWN)
-    )
+    per_kind = events["kind"].astype(str).value_counts().sort_index().sort_values(kind="stable")
+    few_enough = per_kind.index[per_kind.cumsum() <= EVENTS_SHOWN]
+    listed = events[events["kind"].isin(few_enough)].sort_values("t_s", kind="stable")
     columns = ["t_s", "kind", "subject", "reason", "message"]
     return [
         dict(zip(columns, [text.clock(t_s), *labels]))

@@ -7,6 +7,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 from rich.console import Console
@@ -14,7 +15,7 @@ from rich.console import Console
 from simulator.metrics import summarise
 from simulator.records import Recorder, Results, read_results
 from simulator.report import RunProgress, plot_timeline, print_summary, write_report
-from simulator.report.style import thin
+from simulator.report.style import thin, time_axis
 from simulator.report.write import PLOTS
 from simulator.statistics import combine
 
@@ -175,3 +176,38 @@ def test_progress_on_a_terminal_shows_a_bar_and_quiet_shows_nothing() -> None:
             progress.update(30.0, 5)
         assert ("0:00:30 simulated" in out.getvalue()) is not quiet
         assert bool(out.getvalue()) is not quiet
+
+
+def test_report_lists_rare_kinds_of_event_and_counts_the_others(results: Results, tmp_path: Path) -> None:
+    events = results.tables.events
+    flood = pd.DataFrame(
+        {
+            "t_s": np.arange(3000.0),
+            "kind": "preemption",
+            "subject": "vllm-0",
+            "reason": "Preempted",
+            "message": "m",
+        }
+    )
+    tables = replace(results.tables, events=pd.concat([events.astype({"kind": str, "reason": str}), flood]))
+    html = write_report(tmp_path, replace(results, tables=tables)).read_text(encoding="utf-8")
+    assert f"Events ({len(events)} listed)" in html
+    assert "preemption: Preempted" in html
+    assert "3,000" in html
+
+
+@pytest.mark.parametrize(
+    ("duration_s", "labels"),
+    [
+        (40.0, ["0:00:00", "0:00:05", "0:00:10"]),
+        (7200.0, ["0:00", "0:15", "0:30"]),
+        (86_400.0, ["0:00", "4:00", "8:00"]),
+        (7 * 86_400.0, ["day 0", "day 1", "day 2"]),
+    ],
+)
+def test_time_axis_reads_as_a_clock(duration_s: float, labels: list[str]) -> None:
+    axes = Figure().subplots()
+    time_axis(axes, duration_s)
+    ticks = [t for t in axes.xaxis.get_majorticklocs() if 0 <= t <= duration_s]
+    assert len(ticks) <= 11
+    assert [axes.xaxis.get_major_formatter()(t) for t in ticks[:3]] == labels

@@ -320,19 +320,21 @@ class PlainEngine:
     def _count_tokens(
         self, requests: list[Request], finished: list[Request], now: int, deliveries: list[Delivery]
     ) -> None:
-        gaps: Counter[tuple[int, int]] = Counter()
+        gaps: dict[tuple[int, int], int] = {}
         for request in requests:
-            if request.num_output_tokens == 1:
+            if request.num_tokens == request.num_prompt_tokens + 1:
                 request.first_token_ps = now
                 self.counters.prompt_tokens += request.num_prompt_tokens
                 self._queued_prompt_tokens -= request.num_prompt_tokens
                 deliveries.append(Delivery(now, DeliveryKind.FIRST_TOKEN, request.request_id))
             else:
                 gap_ps = now - request.last_token_ps
-                gaps[request.workload, gap_ps] += 1
-                request.max_gap_ps = max(request.max_gap_ps, gap_ps)
+                key = (request.workload, gap_ps)
+                gaps[key] = gaps.get(key, 0) + 1
+                if gap_ps > request.max_gap_ps:  # noqa: PLR1730  (a call for each token is dear)
+                    request.max_gap_ps = gap_ps
             request.last_token_ps = now
-            if request in finished:
+            if finished and request in finished:
                 deliveries.append(self._finish(request, now))
         for (workload, gap_ps), count in gaps.items():
             self._itl.add(workload, gap_ps, 0, 1, count)

@@ -37,7 +37,8 @@ class Request(BlockTable):
         length_limit: ``num_tokens`` at which max_tokens stops the request, which vLLM knows beforehand.
         final_tokens: ``num_tokens`` at which it stops, by max_tokens or by itself.
         schedule_check_at: ``num_computed_tokens`` from which on a decode must ask the KV cache manager.
-        output_check_at: ``num_tokens`` from which on a new token must be looked at.
+        output_check_at: ``num_tokens`` from which on a new token must be looked at: it is the last, or the
+            last but one, after which schedules under async scheduling pass over the request.
         num_stale_outputs: steps in flight when it was preempted; their tokens still count.
         num_preemptions: how often it was preempted.
         num_cached_tokens: prompt tokens found in the prefix cache at the first admission; -1 before it.

@@ -101,6 +101,9 @@ class Scheduler:
 
     def add_request(self, request: Request) -> None:
         """Put a request into the waiting queue."""
+        request.output_check_at = request.final_tokens
+        if self.config.async_scheduling:
+            request.output_check_at = min(request.final_tokens, request.length_limit - 1)
         first_in_line = not self.waiting or self.config.policy == "priority"
         if first_in_line and len(self.running) < self._max_running:
             self._decode_only = False
@@ -155,11 +158,11 @@ class Scheduler:
 
     def _schedule_decode(self) -> Batch:
         running = self.running
-        check = self._allocate_decode
         for request in running:
             computed = request.num_computed_tokens
             if computed >= request.schedule_check_at:
-                check(request)
+                allocated = self._allocate(request, computed + 1)
+                assert allocated
             request.num_computed_tokens = computed + 1
         batch = Batch(running, True)
         batch.decode_requests = len(running)
@@ -167,21 +170,18 @@ class Scheduler:
         self._decode_context_tokens += len(running)
         return batch
 
-    def _allocate_decode(self, request: Request) -> None:
-        allocated = self.kv.extend(request, request.num_computed_tokens + 1, request.num_tokens)
-        assert allocated
+    def _allocate(self, request: Request, num_slots: int) -> bool:
+        """Blocks for ``num_slots`` tokens of a running request, and when its decode must ask again."""
+        if not self.kv.extend(request, num_slots, request.num_tokens):
+            return False
         self._set_schedule_check(request)
+        return True
 
     def _set_schedule_check(self, request: Request) -> None:
-        """When a decode needs a new block, or has a full one to cache.
-
-        Under async scheduling the last known token is one behind, so a block is cached a step later.
-        """
         block_size = self.config.block_size
         check_at = len(request.blocks) * block_size
         if self.config.enable_prefix_caching:
-            full_at = (request.num_cached_blocks + 1) * block_size
-            check_at = min(check_at, full_at if self.config.async_scheduling else full_at - 1)
+            check_at = min(check_at, (request.num_cached_blocks + 1) * block_size - 1)
         request.schedule_check_at = check_at
 
     def _schedule_running(
@@ -189,7 +189,6 @@ class Scheduler:
     ) -> int:
         """Running requests in order, until the budget is spent or blocks lack; returns what is left of it."""
         running = self.running
-        extend = self.kv.extend
         budget = self.config.max_num_batched_tokens
         index = 0
         while index < len(running) and budget > 0:
@@ -203,7 +202,8 @@ class Scheduler:
             if 0 < threshold < num_new:
                 num_new = threshold
             num_new = min(num_new, budget)
-            while not extend(request, computed + num_new, known):
+            may_lack = num_new > 1 or computed >= request.schedule_check_at
+            while may_lack and not self._allocate(request, computed + num_new):
                 victim, victim_index = self._preempt_for()
                 preempted.append(victim)
                 if victim in scheduled:  # under the priority policy
@@ -268,6 +268,7 @@ class Scheduler:
                 if config.scheduler_reserve_full_isl:
                     self._blocked_at_epoch = self.kv.epoch
                 return
+            self._set_schedule_check(request)
             waiting.pop()
             running.append(request)
             request.status = RequestStatus.RUNNING
@@ -321,10 +322,6 @@ class Scheduler:
             and not (last_token and self.config.async_scheduling)
             and (full or not self.waiting or self._blocked_at_epoch is not None)
         )
-        if self._decode_only:
-            for request in self.running:
-                self._set_schedule_check(request)
-                self._set_output_check(request)
         return batch
 
     # --- output -----------------------------------------------------------------------------------------
@@ -364,24 +361,15 @@ class Scheduler:
         known = request.num_tokens
         running = request.status == RequestStatus.RUNNING
         if self.config.async_scheduling and running:
-            # The token itself has no KV yet.
+            # The token itself has no KV yet. Of a decode step only the last token comes here with a block to
+            # cache: for the others the schedule that followed has done it.
             self.kv.cache_blocks(request, known - 1)
         if known >= request.final_tokens:
             self._remove(request)
             return True
         if known + 1 >= request.length_limit and self.config.async_scheduling:
             self._decode_only = False  # the next schedule passes over it
-        self._set_output_check(request)
         return False
-
-    def _set_output_check(self, request: Request) -> None:
-        """When a decode's token stops it, or is the last but one, after which schedules pass over it.
-
-        Full blocks need no look here: the schedule that follows has cached them already, but for the last.
-        """
-        request.output_check_at = request.final_tokens
-        if self.config.async_scheduling and request.num_tokens + 1 < request.length_limit:
-            request.output_check_at = min(request.final_tokens, request.length_limit - 1)
 
     def abort(self, request: Request) -> None:
         """Drop a request wherever it is; its output in flight will be ignored."""
