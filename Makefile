@@ -33,5 +33,8 @@ types:
 unit:
 	$(BIN)/python -m pytest
 
+docs:  ## Write the reference pages from the code.
+	$(BIN)/python -m simulator.scenario.reference docs/reference
+
 clean:
 	rm -rf .venv results build dist *.egg-info
