@@ -4,6 +4,8 @@ A run of an hour makes a billion gaps, so they are counted in bins whose width f
 per power of two, each at most 1/256 (0.39 %) wide, as HdrHistogram (hdrhistogram.org) divides its range. All
 arithmetic is on integers, so the counts do not depend on the order of arrival. Token count, mean and maximum
 are exact; a quantile is the middle of its bin and so off by 0.2 % at most.
+
+Tokens of attempts that were cut or timed out count too: the engine made them.
 """
 
 from __future__ import annotations
