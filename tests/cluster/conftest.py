@@ -47,7 +47,6 @@ class StubEngine:
 
     def submit(self, request, now):
         self.due[request.request_id] = now + request.output_tokens * PS_PER_S
-        return None
 
     def abort(self, request_id, now):
         del self.due[request_id]
@@ -94,7 +93,8 @@ class World:
         self.ended = []  # (seconds, attempt id, "finished" or cause, lost tokens)
         self.draws = Draws(seed)
         section = ClusterSection(
-            pools=pools or [{"name": "od", "usd_per_gpu_hour": 3.6, "provisioning": 50, "empty_node_ttl": 60}],
+            pools=pools
+            or [{"name": "od", "usd_per_gpu_hour": 3.6, "provisioning": 50, "empty_node_ttl": 60}],
             cold_start=ColdStart(**{**COLD, **(cold or {})}),
             initial=initial,
         )

@@ -23,7 +23,16 @@ def test_cold_pod_goes_through_every_phase(world):
     w.cluster.start(1)
     w.run(300)
     # 50 node, 1 image (container starts at 51), 20 + 10 + 15 + 14: listens at 110, probes at 51, 61, ... 111.
-    reasons = ("NodeReady", "Scheduled", "Pulled", "Started", "WeightsLoaded", "Compiled", "GraphsCaptured", "Ready")
+    reasons = (
+        "NodeReady",
+        "Scheduled",
+        "Pulled",
+        "Started",
+        "WeightsLoaded",
+        "Compiled",
+        "GraphsCaptured",
+        "Ready",
+    )
     assert [(t, reason) for t, _, reason in w.told(*reasons)] == [
         (50.0, "NodeReady"),
         (50.0, "Scheduled"),

@@ -107,9 +107,7 @@ def test_draining_pod_is_cut_when_its_node_goes(world, spot):
 
 def test_node_taken_while_it_is_provisioned_gives_its_pod_another(world, spot):
     # A node that lives shorter than its provisioning takes: found among the draws.
-    seed = next(
-        seed for seed in range(1000) if 2 < first_reclaim_s(world(pools=[spot()], seed=seed)) < 15
-    )
+    seed = next(seed for seed in range(1000) if 2 < first_reclaim_s(world(pools=[spot()], seed=seed)) < 15)
     w = world(pools=[spot(notice=30, detection=2)], seed=seed)
     t = first_reclaim_s(w)
     w.cluster.start(1)
