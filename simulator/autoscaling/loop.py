@@ -232,7 +232,8 @@ class HpaLoop:
                 self._tell(condition.reason, message)
 
     def _tell(self, reason: str, message: str, value: float | None = None) -> None:
-        self._sink.event(self._env.now, "hpa", self._name, reason, message, value)
+        sentence = message if message.endswith(".") else f"{message}."
+        self._sink.event(self._env.now, "hpa", self._name, reason, sentence, value)
 
 
 def _metric_text(status: types.MetricStatus) -> str:

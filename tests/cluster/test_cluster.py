@@ -98,6 +98,13 @@ def test_startup_probe_restarts_a_container_that_loads_too_long(world):
     assert w.cluster.counts().ready == 0
 
 
+def test_liveness_probe_without_startup_probe_restarts_too(world):
+    w = world(spec=PodSpec(liveness_probe=Probe(initial_delay_s=30)))
+    w.cluster.start(1)
+    w.run(150)
+    assert w.times("Unhealthy") == [101.0]  # container starts at 51; probes at 81, 91 and 101 fail
+
+
 def test_without_probes_requests_come_before_the_server_listens(world):
     w = world(spec=PodSpec(readiness_probe=None))
     w.cluster.start(1)

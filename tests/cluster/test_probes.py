@@ -47,3 +47,14 @@ def test_startup_probe_gives_up_at_its_last_failure():
     assert fate.ready_ps is None
     assert fate.killed_ps == s(20)
     assert start_up(Probe(), Probe(failure_threshold=3), s(0), s(20)).ready_ps == s(20)
+
+
+def test_liveness_probe_kills_a_server_that_still_loads():
+    liveness = Probe(initial_delay_s=30, period_s=10, failure_threshold=3)
+    assert start_up(Probe(), None, s(0), s(51), liveness).killed_ps == s(50)
+    assert start_up(Probe(), None, s(0), s(50), liveness).ready_ps == s(50)
+
+
+def test_startup_probe_holds_the_liveness_probe_back():
+    startup = Probe(failure_threshold=60)
+    assert start_up(Probe(), startup, s(0), s(51), Probe(failure_threshold=1)).ready_ps == s(60)

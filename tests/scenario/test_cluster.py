@@ -59,3 +59,12 @@ def test_a_cluster_has_a_pool():
 def test_default_metric_names():
     assert Scrape().metrics["gpu_utilization"] == "DCGM_FI_DEV_GPU_UTIL"
     assert Scrape().metrics["request_queue_depth"] == "vllm:num_requests_waiting"
+
+
+def test_metric_names_are_added_to_the_default_ones():
+    scrape = Scrape(metrics={"running": "vllm:num_requests_running", "gpu_utilization": "other"})
+    assert scrape.metrics == {
+        "gpu_utilization": "other",
+        "request_queue_depth": "vllm:num_requests_waiting",
+        "running": "vllm:num_requests_running",
+    }
