@@ -10,18 +10,35 @@ of news before its ``seen_ps``.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 if TYPE_CHECKING:
     from simulator.engines.protocol import EngineRequest, Finish
     from simulator.outcomes import Cause
+
+ATTEMPTS_PER_REQUEST: Final = 32
+"""Room for attempt numbers in an attempt's id."""
+
+
+def attempt_id_of(request_id: int, number: int) -> int:
+    """The id of a request's n-th attempt; it does not depend on what else happened in the run.
+
+    An id that counted attempts as they are sent would shift with every retry elsewhere, and with it every draw
+    addressed by it.
+    """
+    return request_id * ATTEMPTS_PER_REQUEST + number
+
+
+def request_id_of(attempt_id: int) -> int:
+    """The logical request that an attempt belongs to."""
+    return attempt_id // ATTEMPTS_PER_REQUEST
 
 
 class Attempt:
     """One try of a logical request.
 
     Attributes:
-        attempt_id: unique in the run; also the engine's request id.
+        attempt_id: unique in the run (`attempt_id_of`); also the engine's request id.
         number: 0 for the first try of its request.
         engine_request: what the engine gets.
         sent_ps: when the client sent it.

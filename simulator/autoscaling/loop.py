@@ -196,7 +196,7 @@ class HpaLoop:
         self.state = state
         self._tell_conditions(before)
         if decision.events != self._warnings:
-            for warning in decision.events:
+            for warning in dict.fromkeys(decision.events):  # two metrics may fail alike
                 self._tell(warning.reason, warning.message)
             self._warnings = decision.events
         return decision

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from simulator.draws import Draws
 from simulator.scenario.cluster import ColdStart, NodePool
-from simulator.scenario.distributions import Spread
+from simulator.scenario.spread import Spread
 from simulator.units import to_ps
 
 _WEIGHTS_SIGMA = 0.25

@@ -106,6 +106,7 @@ class Pool:
         self.name = config.name
         self.usd_per_gpu_hour = usd_per_gpu_hour
         self.replaceable = True
+        self.reclaimed = 0
         self.starting = False  # spares are there at once
         self.nodes: list[Node] = []  # that have not gone, oldest first
         self.on_created: Callable[[Node], None] = lambda _node: None

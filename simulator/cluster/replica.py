@@ -29,6 +29,7 @@ class Replica:
 
     Attributes:
         alive: whether the process still exists.
+        stopped_ps: when it ended, or None.
         listening: whether its server answers yet.
 
     Args:
@@ -36,7 +37,8 @@ class Replica:
         name: pod name.
         engine: the engine.
         listener: hears of every attempt, with the instant at which the client sees it.
-        frontend_in_ps: HTTP and tokenisation, before the engine's queue.
+        frontend_in_ps: HTTP and the like, before the engine's queue.
+        frontend_in_ps_per_token: tokenisation, per prompt token.
         frontend_out_ps: detokenisation and HTTP, after a step.
         on_preemption: called with (pod name, attempt) when the engine preempts a request.
     """
@@ -49,6 +51,7 @@ class Replica:
         listener: AttemptListener,
         *,
         frontend_in_ps: int = 0,
+        frontend_in_ps_per_token: int = 0,
         frontend_out_ps: int = 0,
         on_preemption: Callable[[str, Attempt], None] | None = None,
     ) -> None:
@@ -56,11 +59,13 @@ class Replica:
         self.name = name
         self.engine = engine
         self.alive = True
+        self.stopped_ps: int | None = None
         self.listening = True
         self._draining = False
         self._death: Cause = Cause.CUT_FAILURE
         self._listener = listener
         self._in_ps = frontend_in_ps
+        self._in_ps_per_token = frontend_in_ps_per_token
         self._out_ps = frontend_out_ps
         self._on_preemption = on_preemption
         self._attempts: dict[int, Attempt] = {}
@@ -83,9 +88,11 @@ class Replica:
         attempt.pod = self.name
         if not self.alive or not self.listening:
             self._listener.failed(attempt, self.env.now + self._out_ps, self._death, 0)
-        elif self._in_ps:
+            return
+        delay_ps = self._in_ps + self._in_ps_per_token * attempt.engine_request.prompt_tokens
+        if delay_ps:
             self._entering[attempt.attempt_id] = attempt
-            self.env.call_at(self.env.now + self._in_ps, lambda _: self._enter(attempt))
+            self.env.call_at(self.env.now + delay_ps, lambda _: self._enter(attempt))
         else:
             self._to_engine(attempt)
 
@@ -110,7 +117,7 @@ class Replica:
             return 0
         self.alive = False
         self._death = cause
-        now = self.env.now
+        now = self.stopped_ps = self.env.now
         cut = list(self._attempts.values()) + list(self._entering.values())
         entering = set(self._entering)
         self._attempts.clear()

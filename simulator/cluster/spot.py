@@ -113,6 +113,7 @@ class SpotMarket:
         """The node goes now. Returns the pods that the API still believes to run on it."""
         self._scheduler.cordon(node)
         node.pool.remove(node)
+        node.pool.reclaimed += 1
         self._scheduler.retry()
         held_s = to_s(self._env.now - node.created_ps)
         message = f"The spot node was taken away after {held_s / 3600:.2f} h."

@@ -3,8 +3,8 @@
 An engine is a deterministic state machine on the integer clock (picoseconds, `simulator.units`). It knows
 nothing of SimPy, pods or clients. Its contract:
 
-- ``submit`` and ``abort`` are calls at an instant ``now`` that is never before the last ``advance``, and never
-  after ``next_time()``: whoever drives the engine advances it first.
+- ``submit`` and ``abort`` are calls at an instant ``now`` that is never before the last ``advance``, and
+  never after ``next_time()``: whoever drives the engine advances it first.
 - a schedule decided at time t sees every submission and abort made at times up to and including t before the
   engine was advanced to t; an abort at t applies before the output of a step that ends at t.
 - ``peek`` computes the state at any t from the last advance up to ``next_time()`` and commits nothing.
@@ -20,10 +20,10 @@ from typing import NamedTuple, Protocol
 ContentSegments = tuple[tuple[int, int], ...]
 """Content of a token sequence as (content id, end offset) pairs with rising ends.
 
-An id names the content of its segment *and of all that precedes it* (ids are chained, as vLLM's block hashes
-are), so two sequences that carry the same id at the same offsets are equal up to there. Tokens past the last
-segment are unique to the request. Segments may run past the prompt: they then name the generated tokens, which
-is how the next turn of a conversation hits the blocks of the last answer.
+An id names the content of its segment *and of all that precedes it* (ids are chained, as vLLM's block
+hashes are), so two sequences that carry the same id at the same offsets are equal up to there. Tokens past
+the last segment are unique to the request. Segments may run past the prompt: they then name the generated
+tokens, which is how the next turn of a conversation hits the blocks of the last answer.
 """
 
 
@@ -157,13 +157,13 @@ class Engine(Protocol):
         """
 
     def abort(self, request_id: int, now: int) -> int:
-        """Drop a request wherever it is; returns the output tokens generated so far. Unknown ids: KeyError."""
+        """Drop a request wherever it is; returns its output tokens so far. Unknown ids: KeyError."""
 
     def next_time(self) -> int | None:
         """The next instant at which the engine must be advanced; None while it is idle."""
 
     def advance(self, t: int) -> list[Delivery]:
-        """Complete every step that ends up to and including t, decide what follows; deliveries in time order."""
+        """Complete every step that ends up to and including t, decide what follows; deliveries in order."""
 
     def peek(self, t: int) -> EngineSnapshot:
         """State at t, without changing a byte of the result."""

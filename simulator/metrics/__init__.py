@@ -1,0 +1,14 @@
+"""From records to the summary."""
+
+from simulator.metrics.conservation import ConservationError, check_conservation
+from simulator.metrics.facts import PoolLedger, RunFacts, StepTimeTrust
+from simulator.metrics.summary import summarise
+
+__all__ = [
+    "ConservationError",
+    "PoolLedger",
+    "RunFacts",
+    "StepTimeTrust",
+    "check_conservation",
+    "summarise",
+]

@@ -1,0 +1,16 @@
+"""The records of a run: columns, recorder, results folder."""
+
+from simulator.records.folder import ResultsFolder
+from simulator.records.itl import ItlHistogram
+from simulator.records.recorder import Recorder
+from simulator.records.results import Results, ResultsError, Tables, read_results
+
+__all__ = [
+    "ItlHistogram",
+    "Recorder",
+    "Results",
+    "ResultsError",
+    "ResultsFolder",
+    "Tables",
+    "read_results",
+]

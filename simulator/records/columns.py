@@ -112,4 +112,18 @@ EVENTS: Final = _schema(
     ("value", pa.float64(), "a number that belongs to it (replicas, seconds); null without one"),
 )
 
-TABLES: Final = {"requests": REQUESTS, "attempts": ATTEMPTS, "timeline": TIMELINE, "events": EVENTS}
+ITL: Final = _schema(
+    "itl",
+    ("workload", _LABEL, "name of the workload"),
+    ("low_s", pa.float64(), "lower edge of the bin of inter-token latencies, included"),
+    ("high_s", pa.float64(), "upper edge, excluded; at most 0.4 % above the lower one"),
+    ("tokens", pa.int64(), "tokens whose gap to the one before lies in the bin"),
+)
+
+TABLES: Final = {
+    "requests": REQUESTS,
+    "attempts": ATTEMPTS,
+    "timeline": TIMELINE,
+    "events": EVENTS,
+    "itl": ITL,
+}

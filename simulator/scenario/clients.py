@@ -29,7 +29,12 @@ class Retry(Section):
 
 
 class Fallback(Section):
-    """A paid API that takes a request when the own fleet failed it."""
+    """A paid API that takes a request when the own fleet failed it.
+
+    It is asked when no further attempt is made: retries exhausted, out of budget, or not for this cause. It is
+    not asked after a 400 (the request is at fault) nor after the timeout of the whole request (no time is left),
+    and that timeout goes on while it answers.
+    """
 
     ttft: DurationS = 0.5
     """Time to its first token."""

@@ -11,8 +11,8 @@ from typing import Annotated, Final, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
-from simulator.scenario.distributions import Spread, SpreadS
 from simulator.scenario.quantities import DurationS, Fraction, PositiveDurationS, Section
+from simulator.scenario.spread import Spread, SpreadS
 
 
 def _lognormal(median_s: float, sigma: float = 0.3) -> Spread:

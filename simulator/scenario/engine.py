@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
-
-from pydantic import Field
+from typing import Any
 
 from simulator.scenario.quantities import DurationS, Section
 
@@ -22,8 +20,6 @@ class EngineSection(Section):
     """Step times: auto (the best shipped profile, else the roofline), roofline, a profile's name or a path."""
     vllm_version: str = "0.32"
     """vLLM release whose scheduling rules apply."""
-    num_kv_blocks: Annotated[int, Field(ge=1)] | None = None
-    """Usable KV blocks; overrides the profile's number and the derivation from GPU memory."""
     frontend_in: DurationS | None = None
     """HTTP and tokenisation before the engine's queue; overrides the profile's."""
     frontend_out: DurationS | None = None

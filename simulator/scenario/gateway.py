@@ -27,7 +27,8 @@ class Gateway(Section):
 
     routing: Routing = "least-outstanding"
     latency: DurationS = 0.002
-    """Time that a request spends in the gateway and on the wire, one way."""
+    """Time that a request spends in the gateway and on the wire, one way; an answer spends it on its way back, a
+    refusal by the gateway only on its way back."""
     max_outstanding_per_replica: Annotated[int, Field(ge=1)] | None = None
     """Requests in flight per replica beyond which the gateway holds new ones; None: no limit."""
     max_queue: Annotated[int, Field(ge=0)] = 1000
@@ -39,9 +40,9 @@ class Gateway(Section):
     virtual_nodes: Annotated[int, Field(ge=1, le=1000)] = 100
     """Points per replica on the hash ring of ``prefix-hash``."""
     prefix_block_tokens: Annotated[int, Field(ge=1)] = 64
-    """Granularity at which ``prefix-match`` and ``prefix-hash`` look at prompts."""
+    """Granularity at which ``prefix-match`` looks at prompts; ``prefix-hash`` looks at the first block alone."""
     prefix_blocks_per_replica: Annotated[int, Field(ge=1)] = 50_000
     """Blocks that ``prefix-match`` remembers per replica (least recently used go first)."""
     load_balance_abs: Annotated[int, Field(ge=0)] = 32
-    """``prefix-match`` and ``prefix-hash`` fall back to least outstanding when the chosen replica has this
-    many more requests in flight than the least loaded one."""
+    """``prefix-match`` and ``prefix-hash`` fall back to least outstanding when the replica that they
+    favour has this many more requests in flight than the least loaded one."""

@@ -271,6 +271,13 @@ def test_section3_a_first_proposal_of_zero_is_replaced():
     assert state.condition("ScalingActive").message.endswith("from pods metric queue")
 
 
+def test_section3_of_two_proposals_of_zero_the_later_is_named():
+    snap = snapshot(2, [ExternalValues((0,)), queue(0, 0)], [EXTERNAL, PODS_METRIC], lo=0)
+    state, decision = decide(HpaState(recommendations=()), snap, NOW)
+    assert decision.proposed_replicas == 0
+    assert state.condition("ScalingActive").message.endswith("from pods metric queue")
+
+
 @pytest.mark.parametrize("order", [(0, 1), (1, 0)])
 def test_section3_partial_failure_forbids_scaling_down(order):
     metrics, readings = [EXTERNAL, PODS_METRIC], [BROKEN, queue(5, 5)]
@@ -503,6 +510,12 @@ def test_section10_1_37_moving_to_zero_is_remembered():
     state, decision = passed(HpaState(recommendations=()), snap)
     assert decision.desired_replicas == 0
     assert ("ScaledToZero", True, "ScaledToZero") in conditions(state)
+
+
+def test_section10_1_37_moving_to_zero_without_object_or_external_metric_is_not_remembered():
+    state, decision = passed(HpaState(recommendations=()), snapshot(2, [queue(0, 0)], lo=0))
+    assert decision.desired_replicas == 0
+    assert ("ScaledToZero", False, "NotScaledToZero") in conditions(state)
 
 
 def test_section10_1_37_any_other_rescale_says_not_scaled_to_zero():

@@ -1,61 +1,43 @@
+from __future__ import annotations
+
 import math
+from statistics import NormalDist
+from typing import Any
 
-import numpy as np
 import pytest
-from pydantic import TypeAdapter, ValidationError
+from hypothesis import given
+from hypothesis import strategies as st
 
-from simulator.scenario.distributions import Spread, SpreadS
+from simulator.scenario.distributions import LognormalTime, LognormalTokens
 
-bare = TypeAdapter(SpreadS)
-
-
-def test_a_bare_duration_is_fixed():
-    assert bare.validate_python("1m30s") == Spread(fixed=90.0)
-    assert bare.validate_python(3) == Spread(fixed=3.0)
-    assert bare.validate_python({"median": "2s"}) == Spread(median=2.0)
+Z95, Z99 = NormalDist().inv_cdf(0.95), NormalDist().inv_cdf(0.99)
 
 
-def test_fixed_is_the_same_everywhere():
-    assert {Spread(fixed=7).quantile_s(u) for u in (0.01, 0.5, 0.99)} == {7.0}
-    assert Spread(fixed=7).mean_s == 7.0
-
-
-def test_lognormal_quantiles_and_mean():
-    spread = Spread(median=40, sigma=0.3)
-    assert spread.quantile_s(0.5) == pytest.approx(40)
-    assert spread.quantile_s(0.8413447460685429) == pytest.approx(40 * math.exp(0.3))
-    grid = (np.arange(20_000) + 0.5) / 20_000
-    mean = sum(spread.quantile_s(u) for u in grid) / 20_000
-    assert mean == pytest.approx(spread.mean_s, rel=1e-3)
-
-
-def test_sigma_is_0_3_unless_given():
-    assert Spread(median=40).quantile_s(0.9) == Spread(median=40, sigma=0.3).quantile_s(0.9)
-    assert Spread(median=40).mean_s == Spread(median=40, sigma=0.3).mean_s
-
-
-def test_uniform():
-    spread = Spread(min=10, max=20)
-    assert [spread.quantile_s(u) for u in (0.25, 0.5, 0.75)] == [12.5, 15.0, 17.5]
-    assert spread.mean_s == 15.0
-
-
-@pytest.mark.parametrize(
-    "given",
-    [
-        {},
-        {"fixed": 1, "median": 2},
-        {"fixed": 1, "min": 0, "max": 2},
-        {"min": 1},
-        {"max": 1},
-        {"min": 2, "max": 1},
-        {"fixed": 1, "sigma": 0.2},
-        {"median": 0},
-        {"fixed": -1},
-        {"fixed": True},
-        {"mean": 3},
-    ],
+@given(
+    mu=st.floats(0.0, 8.0),
+    sigma=st.floats(0.05, 1.5),
+    pair=st.sampled_from(["mm", "m5", "99", "s", "ms", "md"]),
 )
-def test_what_is_not_a_distribution_is_refused(given):
-    with pytest.raises(ValidationError):
-        Spread(**given)
+def test_two_figures_give_back_the_distribution(mu: float, sigma: float, pair: str) -> None:
+    mean, median = math.exp(mu + sigma**2 / 2), math.exp(mu)
+    p95, p99 = math.exp(mu + Z95 * sigma), math.exp(mu + Z99 * sigma)
+    figures: dict[str, dict[str, Any]] = {
+        "mm": {"mean": mean, "median": median},
+        "m5": {"mean": mean, "p95": p95},
+        "99": {"p95": p95, "p99": p99},
+        "s": {"median": median, "sigma": sigma},
+        "ms": {"mean": mean, "sigma": sigma},
+        "md": {"median": median, "p99": p99},
+    }
+    found = LognormalTokens.model_validate(figures[pair]).mu_sigma()
+    assert found == pytest.approx((mu, sigma), rel=1e-6, abs=1e-6)
+
+
+def test_mean_and_p95_take_the_narrower_of_two_solutions() -> None:
+    """Two sigmas give the same ratio of p95 to mean, on either side of 1.645; the smaller one is meant."""
+    _, sigma = LognormalTokens(mean=100, p95=300).mu_sigma()
+    assert 0 < sigma < Z95
+
+
+def test_equal_figures_are_a_constant() -> None:
+    assert LognormalTime(mean="3s", median="3s").mu_sigma() == (math.log(3), 0.0)  # type: ignore[arg-type]

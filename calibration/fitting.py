@@ -1,0 +1,80 @@
+"""Fitting the terms of a step-time profile: knot selection, linear attention fits, held-out error."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from simulator.step_time.profile import FitError
+
+Floats = NDArray[np.float64]
+Regime = Literal["dense", "pure_decode", "pure_prefill", "mixed"]
+
+
+def select_knots(x: Floats, y: Floats, tolerance: float) -> list[int]:
+    """Indices of a subset of the points whose linear interpolation is within ``tolerance`` of all of them.
+
+    Greedy: starts from the ends and adds the worst point until the largest relative error is small enough
+    (Ramer-Douglas-Peucker on relative error).
+    """
+    chosen = [0, len(x) - 1] if len(x) > 1 else [0]
+    while True:
+        error = np.abs(np.interp(x, x[chosen], y[chosen]) / y - 1.0)
+        worst = int(np.argmax(error))
+        if error[worst] <= tolerance:
+            return chosen
+        chosen = sorted([*chosen, worst])
+
+
+@dataclass(frozen=True)
+class Line:
+    """base + slope x with both at least 0."""
+
+    base: float
+    slope: float
+
+    def __call__(self, x: Floats) -> Floats:
+        return self.base + self.slope * x
+
+
+def fit_line(x: Floats, y: Floats, weight: Floats) -> Line:
+    """Weighted least squares of y on (1, x), neither coefficient below 0."""
+    solution = fit_nonnegative(np.column_stack([np.ones_like(x), x]), y, weight)
+    return Line(float(solution[0]), float(solution[1]))
+
+
+def fit_nonnegative(columns: Floats, y: Floats, weight: Floats) -> Floats:
+    """Non-negative weighted least squares; columns are scaled so that their sizes do not matter."""
+    from scipy.optimize import nnls  # noqa: PLC0415  (slow import, offline use only)
+
+    scale = np.maximum(np.abs(columns * weight[:, None]).max(axis=0), 1e-300)
+    solution, _ = nnls(columns * weight[:, None] / scale, y * weight)
+    return np.asarray(solution / scale, dtype=np.float64)
+
+
+def hat_basis(x: Floats, knots: Sequence[float]) -> Floats:
+    """Columns of the piecewise-linear basis on ``knots`` (constant outside), shape (len(x), len(knots))."""
+    eye = np.eye(len(knots))
+    return np.column_stack([np.interp(x, knots, eye[i]) for i in range(len(knots))])
+
+
+def fit_error(regime: Regime, predicted: Floats, measured: Floats, of: str) -> FitError:
+    """Relative error of held-out rows."""
+    relative = 100.0 * (predicted / measured - 1.0)
+    return FitError(
+        regime=regime,
+        rows=len(relative),
+        mean_abs_pct=round(float(np.abs(relative).mean()), 2),
+        p95_abs_pct=round(float(np.percentile(np.abs(relative), 95)), 2),
+        bias_pct=round(float(relative.mean()), 2),
+        of=of,
+    )
+
+
+def rounded(values: Sequence[float] | Floats, digits: int = 6) -> list[float]:
+    """Values with ``digits`` significant digits: what a profile file stores."""
+    return [float(f"{float(value):.{digits}g}") for value in values]

@@ -1,0 +1,266 @@
+"""From what a scenario says of its engine to what a replica is: model, step times, KV blocks, flags.
+
+Resolved once per run, before anything is simulated, so that every mistake is told early and by key.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from simulator.catalog import CatalogError, Gpu, Model, find_gpu, find_model, find_price, model_from_config
+from simulator.cluster.pods import PodSpec
+from simulator.cluster.probes import Probe
+from simulator.scenario.vllm_config import resolve_engine_config
+from simulator.step_time import (
+    DoesNotFitError,
+    ProfileError,
+    ResolvedStepTime,
+    load_step_time,
+    num_kv_blocks,
+)
+from simulator.units import PS_PER_US, to_ps
+
+if TYPE_CHECKING:
+    from simulator.engines.vllm.config import EngineConfig
+    from simulator.scenario.cluster import NodePool
+    from simulator.scenario.load import LoadedScenario
+    from simulator.scenario.manifests.pod_template import Probe as ProbeManifest
+
+
+@dataclass(frozen=True)
+class ReplicaPlan:
+    """What one replica is made of.
+
+    Attributes:
+        gpus: GPUs of one replica (tensor × pipeline parallel).
+        kv_blocks_from: where the number of KV blocks comes from, in words.
+        frontend_in_ps: HTTP and the like, before the engine's queue.
+        frontend_in_ps_per_token: tokenisation, per prompt token.
+        frontend_out_ps: detokenisation and HTTP, after a step.
+        gpu_memory_used_bytes: what a running engine holds of one GPU.
+        notes: what a reader of the results must know.
+    """
+
+    gpu: Gpu
+    model: Model
+    gpus: int
+    dtype: str
+    step_time: ResolvedStepTime
+    engine: EngineConfig
+    kv_blocks_from: str
+    weight_bytes: int
+    enforce_eager: bool
+    frontend_in_ps: int
+    frontend_in_ps_per_token: int
+    frontend_out_ps: int
+    gpu_memory_used_bytes: float
+    notes: tuple[str, ...]
+
+
+def resolve_replica(loaded: LoadedScenario) -> ReplicaPlan:
+    """Everything about a replica that does not change during a run.
+
+    Raises:
+        ScenarioError: unknown GPU, model or profile; a model that does not fit; flags that vLLM refuses.
+    """
+    section, vllm = loaded.scenario.engine, loaded.vllm
+    try:
+        gpu = find_gpu(section.gpu)
+    except CatalogError as error:
+        raise loaded.error(str(error), "engine", "gpu") from None
+    model = _model(loaded)
+    if vllm.pipeline_parallel_size > 1:
+        raise loaded.error(
+            f"pipeline-parallel-size {vllm.pipeline_parallel_size} is not modelled; use tensor parallelism",
+            "engine",
+            "vllm",
+        )
+    tp = vllm.tensor_parallel_size
+    dtype = vllm.quantization if vllm.quantization in ("fp8",) else _dtype(vllm.dtype)
+    max_model_len = vllm.max_model_len or model.shape.max_position_embeddings
+    try:
+        engine = resolve_engine_config(
+            vllm,
+            gpu_memory_bytes=gpu.memory_bytes,
+            gpu_name=gpu.id,
+            num_gpu_blocks=2**31,
+            max_model_len=max_model_len,
+            vllm_version=section.vllm_version,
+        )
+    except ValueError as error:
+        raise loaded.error(str(error), "engine", "vllm") from None
+    try:
+        step_time = load_step_time(
+            gpu.id,
+            model,
+            tp,
+            dtype,
+            vllm.enforce_eager,
+            profile=_profile_path(loaded),
+            kv_cache_dtype=vllm.kv_cache_dtype,
+            max_num_seqs=engine.max_num_seqs,
+            max_num_batched_tokens=engine.max_num_batched_tokens,
+        )
+    except (CatalogError, ProfileError) as error:
+        raise loaded.error(str(error), "engine", "profile") from None
+    blocks, source = _kv_blocks(loaded, gpu, model, dtype, engine, step_time)
+    engine = replace(engine, num_gpu_blocks=blocks)
+    front_end = step_time.frontend
+    in_ps, per_token_ps = _us_to_ps(front_end.request_us), _us_to_ps(front_end.per_prompt_token_us)
+    if section.frontend_in is not None:
+        in_ps, per_token_ps = to_ps(section.frontend_in), 0
+    out_ps = _us_to_ps(front_end.response_us) if section.frontend_out is None else to_ps(section.frontend_out)
+    notes = []
+    if not engine.version_is_checked:
+        notes.append(
+            f"vLLM {engine.vllm_version}: run by the rules of a newer release, not checked against it"
+        )
+    return ReplicaPlan(
+        gpu=gpu,
+        model=model,
+        gpus=tp,
+        dtype=dtype,
+        step_time=step_time,
+        engine=engine,
+        kv_blocks_from=source,
+        weight_bytes=model.shape.weight_bytes(dtype),
+        enforce_eager=vllm.enforce_eager,
+        frontend_in_ps=in_ps,
+        frontend_in_ps_per_token=per_token_ps,
+        frontend_out_ps=out_ps,
+        gpu_memory_used_bytes=gpu.memory_bytes * vllm.gpu_memory_utilization,
+        notes=tuple(notes),
+    )
+
+
+def _model(loaded: LoadedScenario) -> Model:
+    path = loaded.scenario.engine.model_config_json
+    try:
+        if path is not None:
+            return model_from_config(loaded.base_dir / path)
+        if loaded.vllm.model is None:
+            raise loaded.error("the vLLM configuration names no model", "engine", "vllm")
+        return find_model(loaded.vllm.model)
+    except CatalogError as error:
+        key = ("engine", "model_config_json") if path is not None else ("engine", "vllm")
+        raise loaded.error(str(error), *key) from None
+
+
+def _us_to_ps(microseconds: float) -> int:
+    """Microseconds to picoseconds, rounded to nearest."""
+    return round(microseconds * PS_PER_US)
+
+
+def _dtype(name: str) -> str:
+    return "bfloat16" if name == "auto" else name
+
+
+def _profile_path(loaded: LoadedScenario) -> str:
+    """A profile given as a path is meant relative to the scenario."""
+    profile = loaded.scenario.engine.profile
+    beside = loaded.base_dir / profile
+    return str(beside) if beside.is_file() else profile
+
+
+def _kv_blocks(
+    loaded: LoadedScenario,
+    gpu: Gpu,
+    model: Model,
+    dtype: str,
+    engine: EngineConfig,
+    step_time: ResolvedStepTime,
+) -> tuple[int, str]:
+    """Number of KV blocks as vLLM counts them (its null block included), and where it comes from."""
+    vllm = loaded.vllm
+    if vllm.num_gpu_blocks_override is not None:
+        return vllm.num_gpu_blocks_override, "num-gpu-blocks-override"
+    try:
+        blocks = num_kv_blocks(
+            gpu,
+            model.shape,
+            dtype=dtype,
+            kv_cache_dtype=vllm.kv_cache_dtype,
+            tp=vllm.tensor_parallel_size,
+            gpu_memory_utilization=vllm.gpu_memory_utilization,
+            block_size=engine.block_size,
+            max_num_batched_tokens=engine.max_num_batched_tokens,
+            max_num_seqs=engine.max_num_seqs,
+            max_model_len=engine.max_model_len,
+            enforce_eager=vllm.enforce_eager,
+            recorded=step_time.kv_cache,
+        )
+    except DoesNotFitError as error:
+        raise loaded.error(str(error), "engine", "gpu") from None
+    recorded = step_time.kv_cache is not None and step_time.kv_cache.num_blocks == blocks
+    return blocks, "recorded with the profile" if recorded else "derived from GPU memory"
+
+
+def pool_prices(loaded: LoadedScenario, plan: ReplicaPlan) -> tuple[dict[str, float], tuple[str, ...]]:
+    """Dollars per GPU-hour of each pool, and notes that name the source of those taken from the catalogue.
+
+    Raises:
+        ScenarioError: a pool without a price of its own, for which the catalogue has none.
+    """
+    prices: dict[str, float] = {}
+    notes: list[str] = []
+    for index, pool in enumerate(loaded.scenario.cluster.pools):
+        prices[pool.name], note = _pool_price(loaded, plan, index, pool)
+        if note:
+            notes.append(note)
+    return prices, tuple(notes)
+
+
+def _pool_price(
+    loaded: LoadedScenario, plan: ReplicaPlan, index: int, pool: NodePool
+) -> tuple[float, str | None]:
+    if pool.usd_per_gpu_hour is not None:
+        return pool.usd_per_gpu_hour, None
+    key = ("cluster", "pools", index)
+    try:
+        price = find_price(plan.gpu.id, cloud=pool.cloud)
+    except CatalogError as error:
+        raise loaded.error(f"{error}: give usd_per_gpu_hour", *key) from None
+    usd = price.on_demand_usd_per_gpu_h if pool.capacity == "on-demand" else price.spot_usd_per_gpu_h
+    if usd is None:
+        where = f"{price.cloud} {price.instance}"
+        raise loaded.error(
+            f"no {pool.capacity} price is known for {plan.gpu.id} ({where}): give usd_per_gpu_hour", *key
+        )
+    note = (
+        f"pool {pool.name}: ${usd:.4f} per GPU-hour, {price.cloud} {price.instance} {price.region}, "
+        f"as of {price.as_of} ({price.source})"
+    )
+    return usd, note
+
+
+def pod_spec(loaded: LoadedScenario, plan: ReplicaPlan) -> PodSpec:
+    """What every pod asks for: of the Deployment's manifest, or Kubernetes' defaults without one."""
+    spec = PodSpec(
+        gpus=plan.gpus,
+        shutdown_timeout_s=float(loaded.vllm.shutdown_timeout),
+        eager=plan.enforce_eager,
+        weight_bytes=plan.weight_bytes,
+    )
+    if loaded.deployment is None:
+        return spec
+    pod = loaded.deployment.pod
+    server = next((c for c in pod.containers if c.gpus), pod.containers[0])
+    return replace(
+        spec,
+        termination_grace_period_s=float(pod.termination_grace_period_seconds),
+        pre_stop_s=pod.pre_stop_s,
+        readiness_probe=_probe(server.readiness_probe),
+        startup_probe=_probe(server.startup_probe),
+    )
+
+
+def _probe(manifest: ProbeManifest | None) -> Probe | None:
+    if manifest is None:
+        return None
+    return Probe(
+        initial_delay_s=float(manifest.initial_delay_seconds),
+        period_s=float(manifest.period_seconds),
+        success_threshold=manifest.success_threshold,
+        failure_threshold=manifest.failure_threshold,
+    )

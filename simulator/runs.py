@@ -1,0 +1,141 @@
+"""Runs a scenario, once or in replications, into a results folder or into memory.
+
+Replication 0 writes the records; the others contribute their summaries. Replications run in worker processes, and
+nothing of a result depends on how many.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+
+from simulator.records.folder import ResultsFolder
+from simulator.records.recorder import Recorder
+from simulator.records.results import Results, read_results
+from simulator.report import write_report
+from simulator.scenario.load import LoadedScenario, load_scenario
+from simulator.simulation import ProgressCallback, Simulation
+from simulator.statistics import combine
+
+REPLICATIONS_FILE: Final = "replications.json"
+
+
+def run(
+    scenario: str | Path | LoadedScenario,
+    *,
+    overrides: Iterable[str] = (),
+    seed: int | None = None,
+    replications: int = 1,
+    jobs: int | None = None,
+    progress: ProgressCallback | None = None,
+) -> Results:
+    """Run a scenario and keep the results in memory; what a notebook wants.
+
+    Args:
+        scenario: path of a scenario file, or one that is loaded already.
+        overrides: assignments such as ``fleet.replicas=4``; only with a path.
+        seed: of every draw; the scenario's own if None.
+        replications: how many runs with other draws the summary's intervals rest on.
+        jobs: worker processes for replications; as many as there are cores if None.
+        progress: called now and then with (simulated seconds, requests so far) of the first replication.
+
+    Raises:
+        ScenarioError: the scenario, or a file that it names, is wrong.
+    """
+    loaded = scenario if isinstance(scenario, LoadedScenario) else load_scenario(scenario, overrides)
+    recorder = _recorder(loaded, None)
+    summary, _ = _summary(loaded, recorder, seed, replications, jobs, progress)
+    return Results(recorder.tables(), summary, scenario_text(loaded))
+
+
+def run_to_folder(
+    loaded: LoadedScenario,
+    folder: str | Path,
+    *,
+    seed: int | None = None,
+    replications: int = 1,
+    jobs: int | None = None,
+    progress: ProgressCallback | None = None,
+    on_report: Callable[[], None] | None = None,
+) -> dict[str, Any]:
+    """Run a scenario into a results folder, which appears whole or not at all; returns the summary.
+
+    Args:
+        loaded: the scenario.
+        folder: the results folder; an older one is replaced.
+        seed: of every draw; the scenario's own if None.
+        replications: how many runs with other draws the summary's intervals rest on.
+        jobs: worker processes for replications; as many as there are cores if None.
+        progress: called now and then with (simulated seconds, requests so far) of the first replication.
+        on_report: called when the simulation is over and the report begins.
+
+    Raises:
+        ScenarioError: the parts of the scenario do not fit together, or a trace is broken.
+        ResultsError: the folder cannot be written or holds something else.
+    """
+    with ResultsFolder(folder) as results:
+        recorder = _recorder(loaded, results.staging)
+        summary, summaries = _summary(loaded, recorder, seed, replications, jobs, progress)
+        if on_report is not None:
+            on_report()
+        results.write_summary(summary, scenario_text(loaded))
+        if replications > 1:
+            results.write_json(REPLICATIONS_FILE, summaries)
+        write_report(results.staging, read_results(results.staging))
+        results.publish()
+    return summary
+
+
+def scenario_text(loaded: LoadedScenario) -> str:
+    """The scenario as it was run: extensions and overrides applied, files that it names still named."""
+    return yaml.safe_dump(loaded.data, sort_keys=False, allow_unicode=True, width=110)
+
+
+def _recorder(loaded: LoadedScenario, directory: Path | None) -> Recorder:
+    return Recorder([workload.name for workload in loaded.scenario.workload], directory)
+
+
+def _summary(
+    loaded: LoadedScenario,
+    recorder: Recorder,
+    seed: int | None,
+    replications: int,
+    jobs: int | None,
+    progress: ProgressCallback | None,
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """The first replication's summary, with all replications' intervals beside; and each one's own."""
+    if replications <= 1:
+        summary = Simulation(loaded, recorder, seed=seed).run(progress)
+        return summary, [summary]
+    workers = min(replications - 1, max(1, (jobs or os.cpu_count() or 1) - 1))
+    one = partial(_replicate, loaded, seed)
+    if jobs == 1:
+        first = Simulation(loaded, recorder, seed=seed).run(progress)
+        others: Sequence[dict[str, Any]] = [one(index) for index in range(1, replications)]
+    else:
+        with ProcessPoolExecutor(workers, initializer=_ignore_interrupt) as pool:
+            pending = pool.map(one, range(1, replications))
+            try:
+                first = Simulation(loaded, recorder, seed=seed).run(progress)
+                others = list(pending)
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+    summaries = [first, *others]
+    return {**first, "replications": combine(summaries)}, summaries
+
+
+def _replicate(loaded: LoadedScenario, seed: int | None, index: int) -> dict[str, Any]:
+    return Simulation(loaded, _recorder(loaded, None), seed=seed, replication=index).run()
+
+
+def _ignore_interrupt() -> None:
+    """Ctrl-C is for the parent, which then stops its workers."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

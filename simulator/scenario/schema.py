@@ -1,0 +1,47 @@
+"""The scenario: one file that reads like the deployment it describes."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field, model_validator
+
+from simulator.scenario.clients import Clients
+from simulator.scenario.cluster import Cluster, Fleet
+from simulator.scenario.engine import EngineSection
+from simulator.scenario.gateway import Gateway
+from simulator.scenario.quantities import DurationS, PositiveDurationS, Section
+from simulator.scenario.slo import Slo
+from simulator.scenario.workload import WorkloadConfig
+
+
+class Scenario(Section):
+    """Everything that a run needs, but for the files it names."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+    """Short name; the results folder is called after it."""
+    description: str = ""
+    """The question that this scenario answers."""
+    duration: PositiveDurationS
+    """Simulated time during which requests arrive."""
+    drain: DurationS = 0.0
+    """Longest time after ``duration`` that requests in flight are given to finish; the run ends when none is left."""
+    seed: Annotated[int, Field(ge=0)] = 0
+    """Seed of every draw; the same seed gives byte-identical results."""
+    engine: EngineSection
+    fleet: Fleet = Fleet()
+    cluster: Cluster = Cluster()
+    gateway: Gateway = Gateway()
+    clients: Clients = Clients()
+    workload: Annotated[list[WorkloadConfig], Field(min_length=1)]
+    """Sources of requests; their traffic adds up."""
+    slo: Slo = Slo()
+    timeline_interval: PositiveDurationS = 5.0
+    """Spacing of the rows of ``timeline.parquet``."""
+
+    @model_validator(mode="after")
+    def _workload_names_are_unique(self) -> Scenario:
+        names = [workload.name for workload in self.workload]
+        if len(set(names)) != len(names):
+            raise ValueError(f"workload names must be unique, got {', '.join(names)}")
+        return self

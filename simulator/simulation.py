@@ -1,0 +1,270 @@
+"""The wiring: a loaded scenario becomes an engine per pod, a cluster, a gateway and clients on one clock.
+
+    workload ──► client ──► gateway ──► replica (engine) ──► client ──► records
+                                          ▲ cluster ◄── autoscaler ◄── scraped metrics
+
+Only this module knows all the parts; each part knows its neighbours by a protocol.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final
+
+from simulator import __version__
+from simulator.attempts import Attempt, request_id_of
+from simulator.autoscaling.hpa import hpa_spec
+from simulator.autoscaling.loop import HpaLoop
+from simulator.autoscaling.scrape import Scraper
+from simulator.clients.client import Client
+from simulator.clock import Clock
+from simulator.cluster.cluster import Cluster
+from simulator.cluster.replica import Replica
+from simulator.draws import Draws
+from simulator.engines.vllm.plain import PlainEngine
+from simulator.gateway.gateway import Gateway
+from simulator.gateway.policies import routing_policy
+from simulator.metrics.facts import PoolLedger, RunFacts, StepTimeTrust
+from simulator.metrics.summary import summarise
+from simulator.resolve import ReplicaPlan, pod_spec, pool_prices, resolve_replica
+from simulator.timeline import TimelineSampler
+from simulator.units import to_ps, to_s
+from simulator.workload import WorkloadSource
+
+if TYPE_CHECKING:
+    from simulator.records.recorder import Recorder
+    from simulator.scenario.load import LoadedScenario
+
+ProgressCallback = Callable[[float, int], None]
+"""Called now and then with (simulated seconds, requests so far)."""
+
+_PROGRESS_SLICES: Final = 500
+
+
+class Simulation:
+    """One replication of a scenario; runs once.
+
+    Args:
+        loaded: the scenario with its files.
+        recorder: takes the records; workload names as in the scenario.
+        seed: of every draw; the scenario's own if None.
+        replication: index of the replication; each has draws of its own.
+
+    Raises:
+        ScenarioError: the parts of the scenario do not fit together.
+    """
+
+    def __init__(
+        self, loaded: LoadedScenario, recorder: Recorder, *, seed: int | None = None, replication: int = 0
+    ) -> None:
+        scenario = loaded.scenario
+        self.loaded = loaded
+        self.recorder = recorder
+        self.seed = scenario.seed if seed is None else seed
+        self.plan: ReplicaPlan = resolve_replica(loaded)
+        prices, self._price_notes = pool_prices(loaded, self.plan)
+        self._duration_ps = to_ps(scenario.duration)
+        self._end_ps = self._duration_ps + to_ps(scenario.drain)
+
+        clock = self.clock = Clock()
+        draws = Draws(self.seed, replication)
+        self.gateway = Gateway(
+            clock, scenario.gateway, routing_policy(scenario.gateway, draws, self._scraped)
+        )
+        self.cluster = Cluster(
+            clock,
+            scenario.cluster,
+            pod_spec(loaded, self.plan),
+            draws=draws,
+            sink=recorder,
+            gateway=self.gateway,
+            make_replica=self._make_replica,
+            usd_per_gpu_hour=prices,
+            deployment="vllm" if loaded.deployment is None else loaded.deployment.metadata.name,
+        )
+        self._router_scraper = self._scraper_for_router(draws)
+        self.autoscaler = self._autoscaler(draws)
+        self.client = Client(
+            clock,
+            scenario.clients,
+            self.gateway,
+            draws,
+            recorder,
+            [workload.name for workload in scenario.workload],
+            [workload.slo or scenario.slo for workload in scenario.workload],
+            WorkloadSource(scenario.workload, draws, self._duration_ps, loaded.base_dir),
+            self.plan.engine.max_model_len,
+        )
+        self.gateway.connect(self.client)
+        self.timeline = TimelineSampler(
+            clock,
+            to_ps(scenario.timeline_interval),
+            recorder,
+            self.cluster,
+            self.gateway,
+            self.client,
+            self.plan.gpu_memory_used_bytes,
+        )
+
+    # --- the run ----------------------------------------------------------------------------------------
+
+    def run(self, progress: ProgressCallback | None = None) -> dict[str, Any]:
+        """Run to the end and close the recorder; returns the summary."""
+        clock = self.clock
+        self.cluster.start(self._initial_replicas())
+        if self.autoscaler is not None:
+            self.autoscaler.start()
+        clock.process(self.timeline.process())
+        self.client.start()
+        step_ps = max(1, self._duration_ps // _PROGRESS_SLICES)
+        while clock.now < self._end_ps:
+            if clock.now >= self._duration_ps and self.client.idle:
+                break
+            boundary = self._duration_ps if clock.now < self._duration_ps else self._end_ps
+            clock.run(until=min(clock.now + step_ps, boundary))
+            if progress is not None:
+                progress(to_s(clock.now), self.client.totals.arrivals)
+        self.timeline.sample()
+        self.client.finish()
+        self.cluster.finish(clock.now)
+        return summarise(self.recorder.tables(), self.recorder.itl, self.facts())
+
+    def facts(self) -> RunFacts:
+        """What the summary needs beside the tables."""
+        scenario, plan = self.loaded.scenario, self.plan
+        now = self.clock.now
+        vllm_version = plan.engine.vllm_version
+        trust = plan.step_time
+        return RunFacts(
+            scenario=scenario.name,
+            scenario_digest=digest(self.loaded),
+            seed=self.seed,
+            simulator_version=__version__,
+            duration_s=to_s(now),
+            slo=scenario.slo,
+            model=plan.model.name,
+            engine=f"vLLM {vllm_version}",
+            gpu=plan.gpu.id,
+            gpus_per_replica=plan.gpus,
+            pools=tuple(
+                PoolLedger(
+                    name=pool.name,
+                    capacity=pool.config.capacity,
+                    gpu_hours=pool.gpu_hours(now),
+                    cost_usd=pool.cost_usd(now),
+                    nodes_started=pool.created,
+                    nodes_reclaimed=pool.reclaimed,
+                )
+                for pool in self.cluster.pools
+            ),
+            fallback_usd=self.client.cost_usd,
+            step_time=StepTimeTrust(
+                source="roofline" if trust.source == "roofline" else "profile",
+                name=trust.profile.name,
+                text=f"{trust.source}: {trust.known_error}; {trust.reason}",
+                known_error={
+                    fit.regime.replace("_", " "): fit.mean_abs_pct / 100 for fit in trust.profile.fit_error
+                },
+                out_of_range={
+                    kind: count for kind, count in trust.step_time.range_violations.items() if count
+                },
+                steps=self.timeline.totals.steps,
+            ),
+            notes=self._notes(),
+        )
+
+    def _notes(self) -> tuple[str, ...]:
+        plan = self.plan
+        usable = plan.engine.num_gpu_blocks - 1
+        notes = [
+            *self.loaded.notes,
+            *plan.notes,
+            f"KV cache: {usable} usable blocks of {plan.engine.block_size} tokens, {plan.kv_blocks_from}",
+            f"front end: {plan.step_time.frontend.source}",
+            *self._price_notes,
+        ]
+        if all(workload.arrivals.kind == "trace" for workload in self.loaded.scenario.workload):
+            notes.append("trace replay: the workload is one and the same in every replication")
+        return tuple(notes)
+
+    # --- between the parts ------------------------------------------------------------------------------
+
+    def _autoscaler(self, draws: Draws) -> HpaLoop | None:
+        hpa, autoscaling = self.loaded.hpa, self.loaded.scenario.fleet.autoscaling
+        if hpa is None:
+            return None
+        scraper = Scraper(
+            self.clock,
+            self.cluster,
+            draws,
+            interval_s=autoscaling.scrape.interval,
+            delay_s=autoscaling.scrape.adapter_delay,
+            staleness_s=autoscaling.scrape.staleness,
+            gpu_memory_used_bytes=round(self.plan.gpu_memory_used_bytes),
+        )
+        return HpaLoop(
+            self.clock,
+            hpa.metadata.name,
+            hpa_spec(hpa),
+            autoscaling,
+            cluster=self.cluster,
+            scraper=scraper,
+            draws=draws,
+            sink=self.recorder,
+        )
+
+    def _scraper_for_router(self, draws: Draws) -> Scraper | None:
+        section = self.loaded.scenario.gateway
+        if section.routing != "least-kv":
+            return None
+        return Scraper(self.clock, self.cluster, draws, interval_s=section.metrics_interval, job="gateway")
+
+    def _scraped(self, metric: str, pod: str) -> float | None:
+        """What the router knows of a pod."""
+        return None if self._router_scraper is None else self._router_scraper.value(metric, pod)
+
+    def _initial_replicas(self) -> int:
+        fleet, deployment, hpa = self.loaded.scenario.fleet, self.loaded.deployment, self.loaded.hpa
+        if fleet.replicas is not None:
+            return fleet.replicas
+        if deployment is not None:
+            return deployment.spec.replicas
+        return 1 if hpa is None or hpa.spec.min_replicas is None else hpa.spec.min_replicas
+
+    def _make_replica(self, pod: str) -> Replica:
+        plan = self.plan
+        replica = Replica(
+            self.clock,
+            pod,
+            PlainEngine(plan.engine, plan.step_time.step_time, self.recorder.itl),
+            self.gateway,
+            frontend_in_ps=plan.frontend_in_ps,
+            frontend_in_ps_per_token=plan.frontend_in_ps_per_token,
+            frontend_out_ps=plan.frontend_out_ps,
+            on_preemption=self._preempted,
+        )
+        self.timeline.watch(replica)
+        return replica
+
+    def _preempted(self, pod: str, attempt: Attempt) -> None:
+        self.recorder.event(
+            self.clock.now,
+            "preemption",
+            pod,
+            "Preempted",
+            f"request {request_id_of(attempt.attempt_id)} lost its KV blocks and is computed again",
+        )
+
+
+def digest(loaded: LoadedScenario) -> str:
+    """Hash of everything that a run depends on but for the seed: scenario, configuration and manifests."""
+    parts: dict[str, Any] = {
+        "scenario": loaded.scenario.model_dump(mode="json"),
+        "vllm": loaded.vllm.model_dump(mode="json"),
+        "hpa": None if loaded.hpa is None else loaded.hpa.model_dump(mode="json"),
+        "deployment": None if loaded.deployment is None else loaded.deployment.model_dump(mode="json"),
+    }
+    text = json.dumps(parts, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -1,0 +1,195 @@
+"""Which step times a run uses: a shipped profile that matches, one that the user names, or the roofline.
+
+Nothing is chosen silently: the result says what it is, how far it is to be trusted, and why it was taken.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+from simulator.catalog import Gpu, Model, ModelShape, canonical_dtype, find_gpu, find_model
+from simulator.step_time.profile import FrontEnd, KvCacheRecord, ProfileError, StepTimeProfile, load_profile
+from simulator.step_time.roofline import roofline_profile
+from simulator.step_time.tables import ProfileStepTime
+
+_PREFERENCE: Final = ("fitted profile", "composed from kernels", "roofline")
+
+
+@dataclass(frozen=True)
+class ResolvedStepTime:
+    """Step times of one replica and what is to be said of them.
+
+    Attributes:
+        step_time: the `StepTime`; its ``range_violations`` count steps outside the fitted range.
+        profile: the profile behind it.
+        reason: why this profile, in a sentence for the report.
+    """
+
+    step_time: ProfileStepTime
+    profile: StepTimeProfile
+    reason: str
+
+    @property
+    def source(self) -> str:
+        """``fitted profile``, ``composed from kernels`` or ``roofline``."""
+        return self.profile.source
+
+    @property
+    def known_error(self) -> str:
+        """How far the times are to be trusted."""
+        return self.profile.known_error
+
+    @property
+    def kv_cache(self) -> KvCacheRecord | None:
+        """The recorded number of KV blocks with its flags; pass it to ``num_kv_blocks(recorded=...)``."""
+        return self.profile.kv_cache
+
+    @property
+    def num_kv_blocks(self) -> int | None:
+        """The recorded number of KV blocks, valid for the flags in `kv_cache` only."""
+        return None if self.profile.kv_cache is None else self.profile.kv_cache.num_blocks
+
+    @property
+    def frontend(self) -> FrontEnd:
+        """Times outside the engine core."""
+        return self.profile.front_end
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """Records behind the profile."""
+        return {
+            "profile": self.profile.name,
+            "source": self.source,
+            "known_error": self.known_error,
+            "reason": self.reason,
+            "assumptions": list(self.profile.assumptions),
+            **self.profile.provenance,
+        }
+
+
+@cache
+def shipped_profiles() -> dict[str, StepTimeProfile]:
+    """All profiles that ship with the package, by name."""
+    folder = resources.files(__package__).joinpath("profiles")
+    profiles = {}
+    for entry in sorted(folder.iterdir(), key=lambda item: item.name):
+        if entry.name.endswith(".yaml"):
+            with resources.as_file(entry) as path:
+                profile = load_profile(path)
+            profiles[profile.name] = profile
+    return profiles
+
+
+def _same_times(a: ModelShape, b: ModelShape) -> bool:
+    """Whether two shapes cost the same: all but the context limit."""
+    return a.model_copy(update={"max_position_embeddings": b.max_position_embeddings}) == b
+
+
+class _Deployment(NamedTuple):
+    """What step times are asked for."""
+
+    gpu: Gpu
+    model: Model
+    tp: int
+    dtype: str
+    kv_cache_dtype: str
+
+
+def _mismatch(profile: StepTimeProfile, asked: _Deployment) -> str | None:
+    """Why a profile does not describe this deployment; None if it does."""
+    identity = profile.identity
+    gpu, model, tp, dtype, cache = asked
+    if identity.gpu != gpu.id:
+        return f"it is of {identity.gpu}, not {gpu.id}"
+    if not _same_times(identity.shape, model.shape):
+        return f"it is of {identity.model}, whose shape is not that of {model.name}"
+    if identity.tp != tp:
+        return f"it is of tensor-parallel degree {identity.tp}, not {tp}"
+    if identity.dtype != dtype or identity.kv_cache_dtype != cache:
+        return (
+            f"it is of {identity.dtype} weights and {identity.kv_cache_dtype} KV cache, "
+            f"not {dtype} and {cache}"
+        )
+    return None
+
+
+def _named(name: str) -> StepTimeProfile:
+    profiles = shipped_profiles()
+    if name in profiles:
+        return profiles[name]
+    path = Path(name)
+    if path.is_file():
+        return load_profile(path)
+    raise ProfileError(
+        f"profile {name!r} is neither a file nor one that ships with the simulator; there are: "
+        f"auto, roofline, {', '.join(profiles)}"
+    )
+
+
+def load_step_time(
+    gpu: str,
+    model: str | Model,
+    tp: int = 1,
+    dtype: str = "bfloat16",
+    enforce_eager: bool = False,
+    *,
+    profile: str = "auto",
+    kv_cache_dtype: str = "auto",
+    max_num_seqs: int = 256,
+    max_num_batched_tokens: int = 2048,
+) -> ResolvedStepTime:
+    """Step times of a deployment.
+
+    Args:
+        gpu: GPU id of the catalog.
+        model: Hugging Face name, path of a ``config.json``, or a `Model`.
+        tp: tensor-parallel degree.
+        dtype: of the weights, vLLM's name.
+        enforce_eager: vLLM's flag.
+        profile: ``auto`` (the best shipped profile that matches, else the roofline), ``roofline``, the name
+        of
+            a shipped profile, or the path of a profile file.
+        kv_cache_dtype: vLLM's flag; ``auto`` is 16 bits.
+        max_num_seqs: vLLM's flag; sets the captured CUDA-graph sizes.
+        max_num_batched_tokens: vLLM's flag.
+
+    Raises:
+        CatalogError: unknown GPU, model or dtype.
+        ProfileError: the named profile does not exist, is broken, or is of something else.
+    """
+    found_gpu = find_gpu(gpu)
+    found_model = model if isinstance(model, Model) else find_model(model)
+    dtype = canonical_dtype(dtype)
+    dtype = "bfloat16" if dtype == "float16" else dtype  # the same kernels at the same rate
+    cache_dtype = "bfloat16" if kv_cache_dtype in ("auto", "float16") else canonical_dtype(kv_cache_dtype)
+    asked = _Deployment(found_gpu, found_model, tp, dtype, cache_dtype)
+    if profile in ("auto", "roofline"):
+        matches = [] if profile == "roofline" else list(shipped_profiles().values())
+        matches = [candidate for candidate in matches if _mismatch(candidate, asked) is None]
+        if matches:
+            chosen = min(matches, key=lambda candidate: (_PREFERENCE.index(candidate.source), candidate.name))
+            reason = f"the best shipped profile for {found_gpu.id}, {found_model.name}, tp {tp}, {dtype}"
+        else:
+            chosen = roofline_profile(found_gpu, found_model, dtype=dtype, kv_cache_dtype=cache_dtype, tp=tp)
+            reason = (
+                "the scenario asks for the roofline"
+                if profile == "roofline"
+                else f"no shipped profile is of {found_gpu.id}, {found_model.name}, tp {tp}, {dtype}"
+            )
+    else:
+        chosen = _named(profile)
+        wrong = _mismatch(chosen, asked)
+        if wrong is not None:
+            raise ProfileError(f"profile {profile!r} does not fit this deployment: {wrong}")
+        reason = "named in the scenario"
+    step_time = ProfileStepTime(
+        chosen,
+        enforce_eager=enforce_eager,
+        max_num_seqs=max_num_seqs,
+        max_num_batched_tokens=max_num_batched_tokens,
+    )
+    return ResolvedStepTime(step_time=step_time, profile=chosen, reason=reason)

@@ -1,0 +1,313 @@
+"""vLLM's own scheduler and engine loop on a virtual clock, with a model that only takes time.
+
+The real ``EngineCore.step`` and ``step_with_batch_queue`` drive the real ``Scheduler`` or
+``AsyncScheduler`` with its KV cache manager. Only three things are stand-ins: the executor, whose batches
+last as long as the schedule's step time says; the tokens, which spell the content of the request's segments;
+and the loop around (``run_busy_loop``, input queue, 1 ms sleep), which here reads a virtual clock. Checked
+with vLLM 0.32.0, whose compiled parts are not needed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections import deque
+from functools import cache
+from types import SimpleNamespace
+from typing import Any
+
+from simulator.engines.protocol import EngineRequest
+from simulator.engines.vllm.plain import EMPTY_LOOP_SLEEP_PS, StepRecord
+from validation.schedules import Schedule
+
+EOS = 2
+
+
+def vllm_version() -> str | None:
+    """Version of the installed vLLM, or None."""
+    os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
+    try:
+        import vllm  # noqa: PLC0415
+    except ImportError:
+        return None
+    return str(vllm.__version__)
+
+
+@cache
+def _base_config() -> Any:
+    """A vLLM configuration for a tiny model; the scheduler reads no more of the model than its lengths."""
+    from vllm.config import CacheConfig, DeviceConfig, ModelConfig, SchedulerConfig, VllmConfig  # noqa: PLC0415
+
+    shape = {
+        "architectures": ["LlamaForCausalLM"],
+        "model_type": "llama",
+        "hidden_size": 64,
+        "intermediate_size": 128,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 4,
+        "vocab_size": 32000,
+        "max_position_embeddings": 8192,
+        "bos_token_id": 1,
+        "eos_token_id": EOS,
+        "torch_dtype": "bfloat16",
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        with open(f"{folder}/config.json", "w", encoding="utf-8") as file:
+            json.dump(shape, file)
+        model = ModelConfig(
+            model=folder, tokenizer=folder, skip_tokenizer_init=True, dtype="bfloat16", max_model_len=8192
+        )
+        return VllmConfig(
+            model_config=model,
+            scheduler_config=SchedulerConfig(max_model_len=8192, is_encoder_decoder=False),
+            cache_config=CacheConfig(block_size=16, gpu_memory_utilization=0.9),
+            device_config=DeviceConfig(device="cpu"),
+        )
+
+
+def _make_scheduler(schedule: Schedule) -> Any:
+    import torch  # noqa: PLC0415
+    from vllm.v1.core.sched.async_scheduler import AsyncScheduler  # noqa: PLC0415
+    from vllm.v1.core.sched.scheduler import Scheduler  # noqa: PLC0415
+    from vllm.v1.kv_cache_interface import FullAttentionSpec, KVCacheConfig, KVCacheGroupSpec  # noqa: PLC0415
+    from vllm.v1.structured_output import StructuredOutputManager  # noqa: PLC0415
+
+    ours = schedule.config
+    config = _base_config()
+    settings = config.scheduler_config
+    settings.max_num_seqs = ours.max_num_seqs
+    settings.max_num_active_seqs = ours.max_num_active_seqs
+    settings.max_num_batched_tokens = ours.max_num_batched_tokens
+    settings.max_num_scheduled_tokens = ours.max_num_batched_tokens
+    settings.enable_chunked_prefill = ours.enable_chunked_prefill
+    settings.async_scheduling = ours.async_scheduling
+    settings.policy = ours.policy
+    settings.scheduler_reserve_full_isl = ours.scheduler_reserve_full_isl
+    settings.watermark = ours.watermark
+    settings.long_prefill_token_threshold = ours.long_prefill_token_threshold
+    settings.long_prefill_token_threshold_adaptive = ours.long_prefill_token_threshold_adaptive
+    config.model_config.max_model_len = ours.max_model_len
+    config.cache_config.block_size = ours.block_size
+    config.cache_config.enable_prefix_caching = ours.enable_prefix_caching
+    config.cache_config.num_gpu_blocks = ours.num_gpu_blocks
+    spec = FullAttentionSpec(block_size=ours.block_size, num_kv_heads=1, head_size=1, dtype=torch.float32)
+    cls = AsyncScheduler if ours.async_scheduling else Scheduler
+    return cls(
+        vllm_config=config,
+        kv_cache_config=KVCacheConfig(
+            num_blocks=ours.num_gpu_blocks,
+            kv_cache_tensors=[],
+            kv_cache_groups=[KVCacheGroupSpec(["layer"], spec)],
+        ),
+        block_size=ours.block_size,
+        log_stats=True,
+        structured_output_manager=StructuredOutputManager(config),
+    )
+
+
+def _token(request: EngineRequest, position: int) -> int:
+    """The token that spells the content at a position; never the EOS token."""
+    for content, end in request.segments:
+        if position < end:
+            return (content * 1_000_003 + position * 31) % 2_000_000_011 + 3
+    return ((request.request_id + 500_000) * 1_000_003 + position * 31) % 2_000_000_011 + 3
+
+
+class _Future:
+    """Result of a batch: waiting for it moves the clock to its end."""
+
+    def __init__(self, run: OracleRun, output: Any, end_ps: int, samples: dict[str, bool]) -> None:
+        self.run = run
+        self.output = output
+        self.end_ps = end_ps
+        self.samples = samples
+
+    def result(self) -> Any:
+        from vllm.v1.outputs import ModelRunnerOutput  # noqa: PLC0415
+
+        run = self.run
+        run.now = max(run.now, self.end_ps)
+        for time_ps, name, request in run.events[run.next_event :]:
+            if time_ps <= run.now and request is None:
+                run.core.aborts_queue.put([name])
+        ids = list(self.output.num_scheduled_tokens)
+        return ModelRunnerOutput(
+            req_ids=ids,
+            req_id_to_index={name: i for i, name in enumerate(ids)},
+            sampled_token_ids=[[run.next_token(name)] if self.samples[name] else [] for name in ids],
+        )
+
+
+class OracleRun:
+    """One schedule through vLLM.
+
+    Attributes:
+        steps: every call of ``schedule``, as our engine reports it.
+        outputs: (time in ps, request id, ``first`` or the finish reason) in order.
+    """
+
+    def __init__(self, schedule: Schedule) -> None:
+        from vllm.utils.hashing import get_hash_fn_by_name  # noqa: PLC0415
+        from vllm.v1.core.kv_cache_utils import get_request_block_hasher, init_none_hash  # noqa: PLC0415
+        from vllm.v1.engine.core import EngineCore  # noqa: PLC0415
+
+        class Core(EngineCore):  # type: ignore[misc]  # vLLM may not be installed
+            """The engine core without its start-up; aborts are applied in the order in which they came."""
+
+            def __init__(self) -> None:
+                pass
+
+            def _process_aborts_queue(self) -> None:
+                while not self.aborts_queue.empty():
+                    self.abort_requests(self.aborts_queue.get_nowait())
+
+        self.schedule = schedule
+        self.now = 0
+        self.gpu_free_ps = 0
+        self.steps: list[StepRecord] = []
+        self.outputs: list[tuple[int, int, str]] = []
+        self.requests = {str(r.request_id): r for _, r in schedule.arrivals}
+        self.events: list[tuple[int, str, EngineRequest | None]] = sorted(
+            [(t, str(r.request_id), r) for t, r in schedule.arrivals]
+            + [(t, str(i), None) for t, i in schedule.aborts],
+            key=lambda event: (event[0], event[2] is None),
+        )
+        self.next_event = 0
+        self.preempted: list[int] = []
+        self.hasher = None
+        if schedule.config.enable_prefix_caching:
+            hash_fn = get_hash_fn_by_name("sha256")
+            init_none_hash(hash_fn)
+            self.hasher = get_request_block_hasher(schedule.config.block_size, hash_fn)
+
+        core: Any = Core()
+        import queue  # noqa: PLC0415
+
+        core.scheduler = self.scheduler = _make_scheduler(schedule)
+        core.vllm_config = self.scheduler.vllm_config
+        core.log_stats = False
+        core.batch_queue_size = 2 if schedule.config.async_scheduling else 1
+        core.batch_queue = deque(maxlen=2) if schedule.config.async_scheduling else None
+        core.is_mm_encoder_only = core.is_pooling_model = core.check_for_draft_tokens = False
+        core.aborts_queue = queue.Queue()
+        core._weight_version = None
+        core.model_executor = SimpleNamespace(execute_model=self._execute, sample_tokens=self._sample)
+        self.core = core
+        self._last_future: _Future | None = None
+
+        preempt = self.scheduler._preempt_request
+
+        def record_preemption(request: Any, *args: Any, **kwargs: Any) -> None:
+            self.preempted.append(int(request.request_id))
+            preempt(request, *args, **kwargs)
+
+        self.scheduler._preempt_request = record_preemption
+
+    def next_token(self, name: str) -> int:
+        state = self.scheduler.requests.get(name)
+        if state is None:
+            return 3
+        request = self.requests[name]
+        ends_now = state.num_tokens + 1 == request.prompt_tokens + request.output_tokens
+        stops_itself = request.output_tokens < request.max_tokens
+        return EOS if ends_now and stops_itself else _token(request, state.num_tokens)
+
+    def _execute(self, output: Any, non_block: bool = True) -> _Future:
+        scheduler = self.scheduler
+        tokens = output.num_scheduled_tokens
+        states = {name: scheduler.requests[name] for name in tokens}
+        context = {name: s.num_computed_tokens - tokens[name] for name, s in states.items()}
+        samples = {name: not s.is_prefill_chunk for name, s in states.items()}
+        admitted = {r.req_id for r in output.scheduled_new_reqs}
+        admitted |= set(output.scheduled_cached_reqs.resumed_req_ids)
+        self.steps.append(
+            StepRecord(
+                time_ps=self.now,
+                scheduled=[(int(name), n, context[name]) for name, n in tokens.items()],
+                admitted=[(int(name), context[name]) for name in tokens if name in admitted],
+                preempted=self.preempted,
+                running=[int(r.request_id) for r in scheduler.running],
+                num_waiting=scheduler.get_request_counts()[1],
+                num_free_blocks=scheduler.kv_cache_manager.block_pool.get_num_free_blocks(),
+            )
+        )
+        self.preempted = []
+        end_ps = self._batch_end(tokens, context, samples)
+        self._last_future = _Future(self, output, end_ps, samples)
+        return self._last_future
+
+    def _batch_end(self, tokens: dict[str, int], context: dict[str, int], samples: dict[str, bool]) -> int:
+        if not tokens:
+            return max(self.now, self.gpu_free_ps)
+        decodes = [name for name, n in tokens.items() if n == 1 and samples[name]]
+        prefills = [(n, context[name]) for name, n in tokens.items() if n > 1 or not samples[name]]
+        times = self.schedule.step_time
+        gpu_ps = times.step_ps(len(decodes), sum(context[name] for name in decodes), prefills)
+        host_ps = times.host_ps(len(tokens))
+        if self.now < self.gpu_free_ps:
+            self.gpu_free_ps += max(gpu_ps, host_ps)
+        else:
+            self.gpu_free_ps = self.now + gpu_ps + host_ps
+        return self.gpu_free_ps
+
+    def _sample(self, grammar_output: Any, non_block: bool = False) -> Any:
+        return self._last_future
+
+    def _take_input(self) -> None:
+        from vllm.sampling_params import SamplingParams  # noqa: PLC0415
+        from vllm.v1.request import Request  # noqa: PLC0415
+
+        while self.next_event < len(self.events) and self.events[self.next_event][0] <= self.now:
+            _, name, request = self.events[self.next_event]
+            self.next_event += 1
+            if request is None:
+                self.core.abort_requests([name])
+                continue
+            params = SamplingParams(
+                max_tokens=request.max_tokens, ignore_eos=True, stop_token_ids=[EOS], temperature=0.0
+            )
+            self.scheduler.add_request(
+                Request(
+                    request_id=name,
+                    prompt_token_ids=[_token(request, p) for p in range(request.prompt_tokens)],
+                    sampling_params=params,
+                    pooling_params=None,
+                    arrival_time=float(request.request_id),
+                    priority=request.priority,
+                    block_hasher=self.hasher,
+                )
+            )
+
+    def _step(self) -> bool:
+        if self.core.batch_queue is None:
+            outputs, executed = self.core.step()
+        else:
+            outputs, executed = self.core.step_with_batch_queue()
+        for output in (o for per_client in (outputs or {}).values() for o in per_client.outputs):
+            request_id = int(output.request_id)
+            first = request_id not in self.seen
+            if first and output.new_token_ids:
+                self.seen.add(request_id)
+                self.outputs.append((self.now, request_id, "first"))
+            if output.finish_reason is not None:
+                self.outputs.append((self.now, request_id, str(output.finish_reason)))
+        return bool(executed)
+
+    def run(self) -> OracleRun:
+        """Run to the end, as ``EngineCoreProc.run_busy_loop`` does."""
+        self.seen: set[int] = set()
+        core = self.core
+        while True:
+            self._take_input()
+            if not self.scheduler.has_requests() and not core.batch_queue:
+                if self.next_event == len(self.events):
+                    return self
+                self.now = max(self.now, self.events[self.next_event][0])
+                continue
+            executed = self._step()
+            if not executed and self.scheduler.has_requests():
+                self.now += EMPTY_LOOP_SLEEP_PS
