@@ -196,7 +196,7 @@ class HpaLoop:
         self.state = state
         self._tell_conditions(before)
         if decision.events != self._warnings:
-            for warning in decision.events:
+            for warning in dict.fromkeys(decision.events):  # two metrics may fail alike
                 self._tell(warning.reason, warning.message)
             self._warnings = decision.events
         return decision
@@ -232,7 +232,8 @@ class HpaLoop:
                 self._tell(condition.reason, message)
 
     def _tell(self, reason: str, message: str, value: float | None = None) -> None:
-        self._sink.event(self._env.now, "hpa", self._name, reason, message, value)
+        sentence = message if message.endswith(".") else f"{message}."
+        self._sink.event(self._env.now, "hpa", self._name, reason, sentence, value)
 
 
 def _metric_text(status: types.MetricStatus) -> str:

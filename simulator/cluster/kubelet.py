@@ -2,8 +2,8 @@
 
     bound ─ image ─► container runs ─ process, weights, compile, graphs ─► server listens ─ probe ─► Ready
 
-A container that its startup probe gives up is restarted: the first time at once, then after 10 s, 20 s, ... up to
-300 s (the kubelet's crash-loop back-off). The phases are drawn anew on each restart.
+A container that its startup or liveness probe gives up is restarted: the first time at once, then after 10 s,
+20 s, ... up to 300 s (the kubelet's crash-loop back-off). The phases are drawn anew on each restart.
 """
 
 from __future__ import annotations
@@ -134,11 +134,9 @@ class Kubelet:
             attempt=pod.restarts,
         )
         started = env.now
+        listening = started + sum(step.duration_ps for step in steps)
         fate = start_up(
-            spec.readiness_probe,
-            spec.startup_probe,
-            started,
-            started + sum(step.duration_ps for step in steps),
+            spec.readiness_probe, spec.startup_probe, started, listening, liveness=spec.liveness_probe
         )
         if fate.ready_ps == started:
             # Nothing probes it: it gets requests that nobody answers before its server listens.
@@ -149,10 +147,11 @@ class Kubelet:
             if fate.killed_ps is not None and env.now + duration_ps > fate.killed_ps:
                 yield env.timeout(fate.killed_ps - env.now)
                 pod.restarts += 1
+                probe = "startup" if spec.startup_probe is not None else "liveness"
                 self._tell(
                     pod,
                     "Unhealthy",
-                    f"The startup probe gave up after {to_s(env.now - started):.0f} s; the container is restarted.",
+                    f"The {probe} probe gave up after {to_s(env.now - started):.0f} s; the container is restarted.",
                     to_s(env.now - started),
                 )
                 return False

@@ -28,7 +28,8 @@ class PodSpec:
         shutdown_timeout_s: vLLM's --shutdown-timeout: how long in-flight requests may go on after SIGTERM; 0
             aborts them at once.
         readiness_probe: without one a pod is ready, and gets requests, as soon as its container runs.
-        startup_probe: restarts a container that takes too long.
+        startup_probe: restarts a container that takes too long; holds the other probes back until it succeeds.
+        liveness_probe: without a startup probe it restarts a container that takes too long.
         eager: vLLM's --enforce-eager.
         weight_bytes: bytes of weights that a replica reads.
     """
@@ -39,6 +40,7 @@ class PodSpec:
     shutdown_timeout_s: float = 0.0
     readiness_probe: Probe | None = Probe()  # noqa: RUF009 (frozen)
     startup_probe: Probe | None = None
+    liveness_probe: Probe | None = None
     eager: bool = False
     weight_bytes: int = 0
 

@@ -3,7 +3,8 @@
 A probe fires ``initialDelaySeconds`` after the container has started, then every ``periodSeconds``. A startup
 probe holds the others back until it has succeeded once; on its success the kubelet runs the readiness probe at
 once and every period from then. vLLM's ``/health`` answers from the moment that the API server listens, which is
-after weights, compilation and graph capture (v0.32, entrypoints/launchers/api_server).
+after weights, compilation and graph capture (v0.32, entrypoints/launchers/api_server). A liveness probe that no
+startup probe holds back therefore kills a vLLM that loads for longer than its failures add up to.
 
 Source: Kubernetes documentation, "Configure Liveness, Readiness and Startup Probes"; kubelet pkg/kubelet/prober.
 Left out: ``timeoutSeconds`` and the duration of the probe itself.
@@ -44,13 +45,19 @@ class Probe:
 
 @dataclass(frozen=True, slots=True)
 class StartUp:
-    """What becomes of a start: ready at an instant, or killed at one by the startup probe. The other is None."""
+    """What becomes of a start: ready at an instant, or killed at one by a probe. The other is None."""
 
     ready_ps: int | None
     killed_ps: int | None
 
 
-def start_up(readiness: Probe | None, startup: Probe | None, started_ps: int, listening_ps: int) -> StartUp:
+def start_up(
+    readiness: Probe | None,
+    startup: Probe | None,
+    started_ps: int,
+    listening_ps: int,
+    liveness: Probe | None = None,
+) -> StartUp:
     """What the kubelet makes of a container that starts at one instant and listens from another.
 
     Args:
@@ -58,8 +65,14 @@ def start_up(readiness: Probe | None, startup: Probe | None, started_ps: int, li
         startup: the startup probe, if there is one.
         started_ps: when the container started.
         listening_ps: when its server answers for the first time.
+        liveness: the liveness probe, if there is one; once the server listens it always succeeds.
     """
     if startup is None:
+        if (
+            liveness is not None
+            and liveness.first_tick(started_ps, listening_ps) >= liveness.failure_threshold
+        ):
+            return StartUp(None, liveness.tick_ps(liveness.failure_threshold - 1, started_ps))
         if readiness is None:
             return StartUp(started_ps, None)
         first = readiness.tick_ps(readiness.first_tick(started_ps, listening_ps), started_ps)

@@ -7,9 +7,9 @@ vllm-project/vllm issue 19824).
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from simulator.scenario.quantities import DurationS, Fraction, PositiveDurationS, Section
 from simulator.scenario.spread import Spread, SpreadS
@@ -119,6 +119,12 @@ class Cluster(Section):
         return self
 
 
+_METRICS: Final = {
+    "gpu_utilization": "DCGM_FI_DEV_GPU_UTIL",
+    "request_queue_depth": "vllm:num_requests_waiting",
+}
+
+
 class Scrape(Section):
     """How metrics get from pods to the autoscaler: scraped, averaged, late."""
 
@@ -128,13 +134,8 @@ class Scrape(Section):
     """Query and adapter time between a stored sample and what the autoscaler reads."""
     staleness: PositiveDurationS = 300.0
     """Prometheus forgets a series that was not scraped for this long."""
-    metrics: dict[str, str] = Field(
-        default_factory=lambda: {
-            "gpu_utilization": "DCGM_FI_DEV_GPU_UTIL",
-            "request_queue_depth": "vllm:num_requests_waiting",
-        }
-    )
-    """Names that manifests use, mapped to what pods export."""
+    metrics: Annotated[dict[str, str], AfterValidator(lambda given: {**_METRICS, **given})] = _METRICS
+    """Names that manifests use, mapped to what pods export; added to gpu_utilization and request_queue_depth."""
 
 
 class Autoscaling(Section):

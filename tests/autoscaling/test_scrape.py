@@ -1,0 +1,184 @@
+"""What a reader of metrics sees, and when."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from simulator.autoscaling.scrape import (
+    GPU_MEMORY_USED,
+    GPU_UTILIZATION,
+    KV_CACHE_USAGE,
+    NUM_REQUESTS_RUNNING,
+    NUM_REQUESTS_WAITING,
+    Scraper,
+)
+from simulator.clock import Clock
+from simulator.cluster.pods import Pod
+from simulator.draws import Draws
+from simulator.engines.protocol import EngineCounters, EngineSnapshot
+from simulator.units import PS_PER_S, to_ps
+
+
+class FakeReplica:
+    """Busy for all of the first half of each minute; as many waiting as seconds have passed."""
+
+    def __init__(self, clock):
+        self.clock = clock
+        self.alive = True
+        self.listening = True
+
+    def peek(self):
+        now = self.clock.now
+        minute, rest = divmod(now, 60 * PS_PER_S)
+        busy = minute * 30 * PS_PER_S + min(rest, 30 * PS_PER_S)
+        return EngineSnapshot(now, 3, now // PS_PER_S, 123, 1000, EngineCounters(busy_ps=busy))
+
+
+class Rig:
+    def __init__(self, **options):
+        self.clock = Clock()
+        self.watchers = []
+        self.on_pod = self.watchers.append
+        self.scraper = Scraper(
+            self.clock,
+            self,
+            Draws(1),
+            interval_s=15,
+            gpu_memory_used_bytes=70 * 2**30,
+            **{"staleness_s": 40, **options},
+        )
+        self.offset_s = 15 * Draws(1).uniform("scrape-offset/prometheus", 0)
+
+    def pod(self, *, bound=True, replica=True):
+        pod = Pod("p", 0, 0.5, self.clock.now)
+        if bound:
+            pod.node = SimpleNamespace(gone_ps=None)
+        if replica:
+            pod.replica = FakeReplica(self.clock)
+        for watcher in self.watchers:
+            watcher(pod)
+        return pod
+
+    def read(self, metric, at_s):
+        """Value at a time, by running up to it."""
+        if to_ps(at_s) > self.clock.now:
+            self.clock.run(until=to_ps(at_s))
+        sample = self.scraper.latest(metric, "p", self.clock.now)
+        return None if sample is None else sample.value_milli / 1000
+
+
+@pytest.fixture
+def rig():
+    return Rig
+
+
+def test_nothing_is_read_before_the_first_scrape(rig):
+    r = rig()
+    r.pod()
+    assert r.read(NUM_REQUESTS_WAITING, r.offset_s - 0.001) is None
+    assert r.read(NUM_REQUESTS_WAITING, r.offset_s + 0.001) == int(r.offset_s)
+
+
+def test_a_value_is_that_of_the_last_scrape(rig):
+    r = rig()
+    r.pod()
+    assert r.read(NUM_REQUESTS_WAITING, r.offset_s + 29.9) == int(r.offset_s + 15)
+    sample = r.scraper.latest(NUM_REQUESTS_WAITING, "p", r.clock.now)
+    assert sample.timestamp_ps == pytest.approx(to_ps(r.offset_s + 15), abs=1)
+    assert sample.window_ps == 15 * PS_PER_S
+
+
+def test_the_adapter_is_late(rig):
+    r = rig(delay_s=4)
+    r.pod()
+    assert r.read(NUM_REQUESTS_WAITING, r.offset_s + 3.9) is None
+    assert r.read(NUM_REQUESTS_WAITING, r.offset_s + 4.1) == int(r.offset_s)
+    assert r.read(NUM_REQUESTS_WAITING, r.offset_s + 18.9) == int(r.offset_s)
+    assert r.read(NUM_REQUESTS_WAITING, r.offset_s + 19.1) == int(r.offset_s + 15)
+
+
+def test_delay_longer_than_the_interval(rig):
+    r = rig(delay_s=35)
+    r.pod()
+    assert r.read(NUM_REQUESTS_WAITING, r.offset_s + 100) == int(r.offset_s + 60)
+
+
+def test_all_metrics_of_a_running_pod(rig):
+    r = rig()
+    r.pod()
+    at = r.offset_s + 61
+    assert r.read(NUM_REQUESTS_RUNNING, at) == 3
+    assert r.read(KV_CACHE_USAGE, at) == 0.123
+    assert r.read(GPU_MEMORY_USED, at) == 70 * 1024
+    assert r.read("vllm:unknown", at) is None
+    assert r.scraper.value(KV_CACHE_USAGE, "p") == 0.123
+
+
+def test_utilisation_is_the_busy_share_between_two_scrapes(rig):
+    r = rig()
+    r.pod()
+    # Scrapes at o, o + 15, o + 30, ...; busy in 0..30 s and 60..90 s.
+    o = r.offset_s
+    assert r.read(GPU_UTILIZATION, o + 15.1) == 100
+    assert r.read(GPU_UTILIZATION, o + 30.1) == int(100 * (15 - o) / 15)
+    assert r.read(GPU_UTILIZATION, o + 45.1) == 0
+
+
+def test_a_pod_that_loads_has_dcgm_metrics_and_no_vllm_ones(rig):
+    r = rig()
+    r.pod(replica=False)
+    at = r.offset_s + 1
+    assert r.read(GPU_UTILIZATION, at) == 0
+    assert r.read(GPU_MEMORY_USED, at) == 0
+    assert r.read(NUM_REQUESTS_WAITING, at) is None
+
+
+def test_an_unscheduled_pod_has_no_metrics(rig):
+    r = rig()
+    r.pod(bound=False, replica=False)
+    assert r.read(GPU_UTILIZATION, r.offset_s + 1) is None
+
+
+def test_a_server_that_does_not_listen_is_not_scraped(rig):
+    r = rig()
+    pod = r.pod()
+    pod.replica.listening = False
+    assert r.read(NUM_REQUESTS_WAITING, r.offset_s + 1) is None
+
+
+def test_utilisation_begins_with_the_server(rig):
+    r = rig()
+    pod = r.pod(replica=False)
+    r.clock.run(until=to_ps(r.offset_s + 1))
+    pod.replica = FakeReplica(r.clock)
+    assert 0 < r.read(GPU_UTILIZATION, r.offset_s + 15.1) <= 100
+
+
+def test_a_scrape_that_finds_nobody_ends_the_series(rig):
+    r = rig()
+    pod = r.pod()
+    r.clock.run(until=to_ps(r.offset_s + 1))
+    pod.replica.alive = False
+    pod.node.gone_ps = r.clock.now
+    # The last good scrape is readable until the next one fails.
+    assert r.read(NUM_REQUESTS_WAITING, r.offset_s + 14) is not None
+    assert r.read(NUM_REQUESTS_WAITING, r.offset_s + 16) is None
+    assert r.read(GPU_UTILIZATION, r.offset_s + 16) is None
+
+
+def test_stale_samples_are_not_read(rig):
+    r = rig(staleness_s=10)
+    r.pod()
+    assert r.read(NUM_REQUESTS_WAITING, r.offset_s + 9.9) is not None
+    assert r.read(NUM_REQUESTS_WAITING, r.offset_s + 10.1) is None
+
+
+def test_a_gone_pod_is_forgotten(rig):
+    r = rig()
+    pod = r.pod()
+    r.clock.run(until=to_ps(20))
+    pod.gone_ps = r.clock.now
+    r.clock.run(until=to_ps(60))
+    assert r.scraper.latest(NUM_REQUESTS_WAITING, "p", r.clock.now) is None
+    r.clock.run()  # comes to an end: the pod is not scraped any more
+    assert r.clock.now == to_ps(60)
