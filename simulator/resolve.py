@@ -105,6 +105,13 @@ def resolve_replica(loaded: LoadedScenario) -> ReplicaPlan:
     except (CatalogError, ProfileError) as error:
         raise loaded.error(str(error), "engine", "profile") from None
     blocks, source = _kv_blocks(loaded, gpu, model, dtype, engine, step_time)
+    if (blocks - 1) * engine.block_size < engine.max_model_len:
+        raise loaded.error(
+            f"{blocks - 1} usable KV blocks of {engine.block_size} tokens ({source}) cannot hold one request of "
+            f"max-model-len {engine.max_model_len}: lower max-model-len or give more memory",
+            "engine",
+            "vllm",
+        )
     engine = replace(engine, num_gpu_blocks=blocks)
     front_end = step_time.frontend
     in_ps, per_token_ps = _us_to_ps(front_end.request_us), _us_to_ps(front_end.per_prompt_token_us)
@@ -252,6 +259,7 @@ def pod_spec(loaded: LoadedScenario, plan: ReplicaPlan) -> PodSpec:
         pre_stop_s=pod.pre_stop_s,
         readiness_probe=_probe(server.readiness_probe),
         startup_probe=_probe(server.startup_probe),
+        liveness_probe=_probe(server.liveness_probe),
     )
 
 
