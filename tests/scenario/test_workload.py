@@ -24,7 +24,7 @@ EXAMPLE = """
     turns: {kind: geometric, mean: 3, max: 20}
     think_time: {kind: lognormal, median: 20s, p95: 2m}
   max_tokens: 1024
-  slo: interactive
+  slo: {ttft: 1s, tpot: 50ms}
 - name: batch
   arrivals: {kind: closed-loop, users: 50, think_time: 2s}
   lengths: {kind: lognormal, input: {mean: 900, p95: 3000, max: 8000}, output: {median: 200, sigma: 0.5}}
