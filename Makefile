@@ -4,7 +4,7 @@ BIN := .venv/bin
 SCENARIO ?= experiments/spiky.yaml
 ARGS ?=
 
-.PHONY: run test setup setup-test lint types unit schema docs clean
+.PHONY: run test bench setup setup-test lint types unit schema docs clean
 
 setup: .venv/.installed
 .venv/.installed: pyproject.toml
@@ -32,6 +32,9 @@ types:
 
 unit:
 	$(BIN)/python -m pytest
+
+bench: setup  ## Measure speed; some minutes.
+	$(BIN)/python -m benchmarks.run $(ARGS)
 
 docs:  ## Write the reference pages from the code.
 	$(BIN)/python -m simulator.scenario.reference docs/reference

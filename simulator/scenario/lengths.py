@@ -16,7 +16,13 @@ BuiltinModel = Literal[
 """Statistical models that ship with the simulator (`simulator/workload/models`)."""
 
 
-class FixedLengths(Section):
+class _Lengths(Section):
+    max_total_tokens: Annotated[int, Field(ge=2)] | None = None
+    """Longest prompt and answer together: an answer is cut to leave the prompt a token, then the prompt to what
+    the answer leaves."""
+
+
+class FixedLengths(_Lengths):
     """Every request alike."""
 
     kind: Literal["fixed"]
@@ -37,7 +43,7 @@ class TokenRange(Section):
         return self
 
 
-class UniformLengths(Section):
+class UniformLengths(_Lengths):
     """Uniform and independent, as ``vllm bench serve --random-range-ratio`` draws them."""
 
     kind: Literal["uniform"]
@@ -45,7 +51,7 @@ class UniformLengths(Section):
     output: TokenRange
 
 
-class LognormalLengths(Section):
+class LognormalLengths(_Lengths):
     """Lognormal input and output."""
 
     kind: Literal["lognormal"]
@@ -68,7 +74,7 @@ def _check_quantiles(quantiles: Quantiles) -> Quantiles:
     return quantiles
 
 
-class EmpiricalLengths(Section):
+class EmpiricalLengths(_Lengths):
     """Lengths from the user's own data: rows of a file, drawn with replacement, or inline quantiles."""
 
     kind: Literal["empirical"]
@@ -84,7 +90,7 @@ class EmpiricalLengths(Section):
         return self
 
 
-class BuiltinLengths(Section):
+class BuiltinLengths(_Lengths):
     """Lengths of a built-in model."""
 
     kind: Literal["builtin"]

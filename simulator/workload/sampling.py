@@ -55,6 +55,19 @@ def length_sampler(lengths: Lengths, base_dir: Path, key: str) -> LengthSampler:
     Raises:
         ScenarioError: a file of lengths that cannot be read.
     """
+    sampler, total = _uncapped_sampler(lengths, base_dir, key), lengths.max_total_tokens
+    if total is None:
+        return sampler
+
+    def capped(words: Floats) -> tuple[Ints, Ints]:
+        inputs, outputs = sampler(words)
+        outputs = np.minimum(outputs, total - 1)
+        return np.minimum(inputs, total - outputs), outputs
+
+    return capped
+
+
+def _uncapped_sampler(lengths: Lengths, base_dir: Path, key: str) -> LengthSampler:
     match lengths:
         case FixedLengths(input=fixed_input, output=fixed_output):
 

@@ -138,3 +138,10 @@ def test_block_draws_are_the_draws() -> None:
     block = BlockDraws(draws, "p", 16)
     for entity, attempt in [(0, 0), (15, 0), (16, 0), (3, 1), (100, 0), (5, 1)]:
         assert (block.words(entity, attempt) == draws.uniforms("p", entity, 1, attempt)[0]).all()
+
+
+def test_max_total_tokens_cuts_the_answer_first_and_then_the_prompt() -> None:
+    for given_input, given_output, kept in [(10, 5, (10, 5)), (90, 20, (80, 20)), (50, 300, (1, 99))]:
+        spec = {"kind": "fixed", "input": given_input, "output": given_output, "max_total_tokens": 100}
+        inputs, outputs = lengths(spec)
+        assert (int(inputs[0]), int(outputs[0])) == kept
