@@ -213,6 +213,7 @@ class Simulation:
             scraper=scraper,
             draws=draws,
             sink=self.recorder,
+            manifest=self.loaded.base_dir / (autoscaling.hpa or ""),
         )
 
     def _scraper_for_router(self, draws: Draws) -> Scraper | None:
