@@ -180,8 +180,15 @@ def _kv_blocks(
 ) -> tuple[int, str]:
     """Number of KV blocks as vLLM counts them (its null block included), and where it comes from."""
     vllm = loaded.vllm
-    if vllm.num_gpu_blocks_override is not None:
-        return vllm.num_gpu_blocks_override, "num-gpu-blocks-override"
+    override = vllm.num_gpu_blocks_override
+    if override is not None and (override - 1) * engine.block_size < engine.max_model_len:
+        # vLLM plans against what is left without its null block (v1/core/kv_cache_utils.py).
+        raise loaded.error(
+            f"one request of max_model_len {engine.max_model_len} does not fit {override - 1} usable KV blocks of "
+            f"{engine.block_size} tokens: lower max-model-len or raise num-gpu-blocks-override",
+            "engine",
+            "vllm",
+        )
     try:
         blocks = num_kv_blocks(
             gpu,
@@ -189,16 +196,26 @@ def _kv_blocks(
             dtype=dtype,
             kv_cache_dtype=vllm.kv_cache_dtype,
             tp=vllm.tensor_parallel_size,
-            gpu_memory_utilization=vllm.gpu_memory_utilization,
+            # An override takes what the GPU has, whatever share of it was meant.
+            gpu_memory_utilization=1.0 if override is not None else vllm.gpu_memory_utilization,
             block_size=engine.block_size,
             max_num_batched_tokens=engine.max_num_batched_tokens,
             max_num_seqs=engine.max_num_seqs,
-            max_model_len=engine.max_model_len,
+            max_model_len=None if override is not None else engine.max_model_len,
             enforce_eager=vllm.enforce_eager,
-            recorded=step_time.kv_cache,
+            recorded=None if override is not None else step_time.kv_cache,
         )
     except DoesNotFitError as error:
         raise loaded.error(str(error), "engine", "gpu") from None
+    if override is not None:
+        if override > blocks:
+            raise loaded.error(
+                f"num-gpu-blocks-override {override} is more than fits {vllm.tensor_parallel_size} x {gpu.id}: "
+                f"there is room for {blocks} blocks of {engine.block_size} tokens",
+                "engine",
+                "vllm",
+            )
+        return override, "num-gpu-blocks-override"
     recorded = step_time.kv_cache is not None and step_time.kv_cache.num_blocks == blocks
     return blocks, "recorded with the profile" if recorded else "derived from GPU memory"
 
@@ -227,7 +244,8 @@ def _pool_price(
     try:
         price = find_price(plan.gpu.id, cloud=pool.cloud)
     except CatalogError as error:
-        raise loaded.error(f"{error}: give usd_per_gpu_hour", *key) from None
+        cloud = ("cloud",) if pool.cloud is not None else ()
+        raise loaded.error(f"{error} (or give usd_per_gpu_hour)", *key, *cloud) from None
     usd = price.on_demand_usd_per_gpu_h if pool.capacity == "on-demand" else price.spot_usd_per_gpu_h
     if usd is None:
         where = f"{price.cloud} {price.instance}"

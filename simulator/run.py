@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import Annotated, Final, NoReturn
 
 import typer
@@ -19,6 +23,11 @@ from simulator.scenario.load import load_scenario
 EXIT_BAD_INPUT: Final = 2
 EXIT_SLO_MISSED: Final = 3
 EXIT_INTERRUPTED: Final = 130
+EXIT_TERMINATED: Final = 143
+
+
+class _Terminated(BaseException):
+    """SIGTERM came."""
 
 
 def main(
@@ -41,7 +50,7 @@ def main(
         progress = RunProgress(
             loaded.scenario.duration, Console(stderr=True), label=loaded.scenario.name, quiet=quiet
         )
-        with progress:
+        with _sigterm_raises(), progress:
             summary = run_to_folder(
                 loaded, folder, seed=seed, replications=replications, jobs=jobs, progress=progress.update
             )
@@ -49,6 +58,8 @@ def main(
         _stop(f"error: {error}", EXIT_BAD_INPUT)
     except KeyboardInterrupt:
         _stop("interrupted; nothing was written", EXIT_INTERRUPTED)
+    except _Terminated:
+        _stop("terminated; nothing was written", EXIT_TERMINATED)
     if not quiet:
         print_summary(summary, Console(), folder=folder)
     if fail_on_slo and not slo_met(summary):
@@ -60,6 +71,20 @@ def slo_met(summary: dict[str, object]) -> bool:
     from simulator.report.text import verdict  # noqa: PLC0415 - the console's wording and the exit code agree
 
     return verdict(summary)[0]
+
+
+@contextmanager
+def _sigterm_raises() -> Iterator[None]:
+    """What a run leaves behind when it is told to end, as in a batch queue, is what it leaves on Ctrl-C: nothing."""
+
+    def end(_signal: int, _frame: FrameType | None) -> NoReturn:
+        raise _Terminated
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _stop(message: str, code: int) -> NoReturn:

@@ -6,6 +6,7 @@ nothing of a result depends on how many.
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 from collections.abc import Callable, Iterable, Sequence
@@ -20,6 +21,7 @@ from simulator.records.folder import ResultsFolder
 from simulator.records.recorder import Recorder
 from simulator.records.results import Results, read_results
 from simulator.report import write_report
+from simulator.scenario.errors import ScenarioError
 from simulator.scenario.load import LoadedScenario, load_scenario
 from simulator.simulation import ProgressCallback, Simulation
 from simulator.statistics import combine
@@ -112,30 +114,52 @@ def _summary(
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """The first replication's summary, with all replications' intervals beside; and each one's own."""
     if replications <= 1:
-        summary = Simulation(loaded, recorder, seed=seed).run(progress)
+        summary = _simulate(loaded, recorder, seed, 0, progress)
         return summary, [summary]
     workers = min(replications - 1, max(1, (jobs or os.cpu_count() or 1) - 1))
     one = partial(_replicate, loaded, seed)
     if jobs == 1:
-        first = Simulation(loaded, recorder, seed=seed).run(progress)
+        first = _simulate(loaded, recorder, seed, 0, progress)
         others: Sequence[dict[str, Any]] = [one(index) for index in range(1, replications)]
     else:
-        with ProcessPoolExecutor(workers, initializer=_ignore_interrupt) as pool:
-            pending = pool.map(one, range(1, replications))
+        children = set(multiprocessing.active_children())
+        with ProcessPoolExecutor(workers, initializer=_leave_signals_to_parent) as pool:
             try:
-                first = Simulation(loaded, recorder, seed=seed).run(progress)
+                pending = pool.map(one, range(1, replications))
+                first = _simulate(loaded, recorder, seed, 0, progress)
                 others = list(pending)
             except BaseException:
                 pool.shutdown(wait=False, cancel_futures=True)
+                # A replication that has begun would keep us waiting for its end.
+                for worker in set(multiprocessing.active_children()) - children:
+                    worker.terminate()
                 raise
     summaries = [first, *others]
     return {**first, "replications": combine(summaries)}, summaries
 
 
 def _replicate(loaded: LoadedScenario, seed: int | None, index: int) -> dict[str, Any]:
-    return Simulation(loaded, _recorder(loaded, None), seed=seed, replication=index).run()
+    return _simulate(loaded, _recorder(loaded, None), seed, index, None)
 
 
-def _ignore_interrupt() -> None:
-    """Ctrl-C is for the parent, which then stops its workers."""
+def _simulate(
+    loaded: LoadedScenario,
+    recorder: Recorder,
+    seed: int | None,
+    replication: int,
+    progress: ProgressCallback | None,
+) -> dict[str, Any]:
+    try:
+        return Simulation(loaded, recorder, seed=seed, replication=replication).run(progress)
+    except ScenarioError as error:
+        if error.file is not None or error.key is None:
+            raise
+        # Parts of the simulation know the key of what they were given, not where it is written.
+        key = (int(part) if part.isdigit() else part for part in error.key.split("."))
+        raise loaded.error(error.reason, *key) from None
+
+
+def _leave_signals_to_parent() -> None:
+    """Ctrl-C is for the parent, which then ends its workers; whatever it does on SIGTERM they do not."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)

@@ -126,8 +126,8 @@ class Simulation:
             clock.run(until=min(clock.now + step_ps, boundary))
             if progress is not None:
                 progress(to_s(clock.now), self.client.totals.arrivals)
+        self.client.finish()  # before the last row: it counts what ends at this instant and bills streams left
         self.timeline.sample()
-        self.client.finish()
         self.cluster.finish(clock.now)
         return summarise(self.recorder.tables(), self.recorder.itl, self.facts())
 
@@ -213,6 +213,7 @@ class Simulation:
             scraper=scraper,
             draws=draws,
             sink=self.recorder,
+            manifest=self.loaded.base_dir / (autoscaling.hpa or ""),
         )
 
     def _scraper_for_router(self, draws: Draws) -> Scraper | None:

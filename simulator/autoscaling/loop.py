@@ -8,6 +8,7 @@ read per pod; an Object metric is the sum over pods; an External metric has one 
 from __future__ import annotations
 
 from collections.abc import Generator, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from simulator.autoscaling import hpa_types as types
@@ -22,6 +23,7 @@ from simulator.autoscaling.hpa import (
 )
 from simulator.autoscaling.scrape import EXPORTED
 from simulator.scenario.errors import ScenarioError
+from simulator.scenario.manifests.kubernetes import place_in_manifest
 from simulator.units import PS_PER_S, to_ps
 
 if TYPE_CHECKING:
@@ -47,14 +49,14 @@ def exported_name(name: str, mapping: Mapping[str, str]) -> str | None:
 
 
 def validate_metrics(
-    metrics: Sequence[MetricSpec], mapping: Mapping[str, str], *, file: str | None = None
+    metrics: Sequence[MetricSpec], mapping: Mapping[str, str], *, manifest: Path | None = None
 ) -> None:
     """Refuse a manifest whose metrics no pod of the simulation has.
 
     Args:
         metrics: ``spec.metrics`` of the autoscaler.
         mapping: the scenario's ``scrape.metrics``.
-        file: the manifest, for the message.
+        manifest: the autoscaler's file, for the message.
 
     Raises:
         ScenarioError: names the metric's key and what there is.
@@ -67,19 +69,21 @@ def validate_metrics(
             )
     for index, metric in enumerate(metrics):
         if metric.type in ("Resource", "ContainerResource"):
-            raise ScenarioError(
-                f"the simulator has no {metric.name} usage of pods; use a Pods, Object or External metric",
-                file=file,
-                key=f"spec.metrics.{index}",
+            reason = (
+                f"the simulator has no {metric.name} usage of pods; use a Pods, Object or External metric"
             )
-        if exported_name(metric.name, mapping) is None:
+        elif exported_name(metric.name, mapping) is None:
             known = ", ".join((*mapping, *EXPORTED))
-            raise ScenarioError(
+            reason = (
                 f"nothing exports {metric.name!r}: expected one of {known}, or a mapping for it under "
-                "fleet.autoscaling.scrape.metrics in the scenario",
-                file=file,
-                key=f"spec.metrics.{index}",
+                "fleet.autoscaling.scrape.metrics in the scenario"
             )
+        else:
+            continue
+        file, key = None, f"spec.metrics[{index}]"
+        if manifest is not None:
+            file, key = place_in_manifest(manifest, "HorizontalPodAutoscaler", ["spec", "metrics", index])
+        raise ScenarioError(reason, file=file, key=key)
 
 
 def _whole_seconds(t_ps: int) -> int:
@@ -128,6 +132,7 @@ class HpaLoop:
         scraper: where its metrics come from.
         draws: the run's draws, for how long passes take.
         sink: gets the events.
+        manifest: the autoscaler's file, for error messages.
 
     Raises:
         ScenarioError: the spec names a metric that nothing exports.
@@ -144,8 +149,9 @@ class HpaLoop:
         scraper: Scraper,
         draws: Draws,
         sink: RecordSink,
+        manifest: Path | None = None,
     ) -> None:
-        validate_metrics(spec.metrics, config.scrape.metrics, file=config.hpa)
+        validate_metrics(spec.metrics, config.scrape.metrics, manifest=manifest)
         self.state = HpaState()
         self.passes = 0
         self._env = env

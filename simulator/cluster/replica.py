@@ -145,8 +145,8 @@ class Replica:
         self._check_empty()
 
     def peek(self) -> EngineSnapshot:
-        """The engine's state now."""
-        return self.engine.peek(self.env.now)
+        """The engine's state now, or when the process ended: a step that it cut off kept the GPU no longer."""
+        return self.engine.peek(self.env.now if self.stopped_ps is None else self.stopped_ps)
 
     # --- the engine's clock -----------------------------------------------------------------------------
 

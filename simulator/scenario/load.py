@@ -70,23 +70,33 @@ def load_scenario(path: str | Path, overrides: Iterable[str] = ()) -> LoadedScen
     data = apply_overrides(source.data, overrides)
     source.overrides = {tuple(text.partition("=")[0].split(".")): text for text in overrides}
     scenario = validate(Scenario, data, source)
-    base = source.path.parent
     notes: list[str] = []
 
-    vllm = _load_vllm(scenario, source, base)
+    vllm = _load_vllm(scenario, source)
     notes.extend(vllm.notes)
     hpa_path, deployment_path = scenario.fleet.autoscaling.hpa, scenario.fleet.deployment
-    hpa = load_hpa(base / hpa_path) if hpa_path else None
-    deployment = load_deployment(base / deployment_path) if deployment_path else None
+    hpa = load_hpa(_named(source, hpa_path, "fleet", "autoscaling", "hpa")) if hpa_path else None
+    deployment = (
+        load_deployment(_named(source, deployment_path, "fleet", "deployment")) if deployment_path else None
+    )
     loaded = LoadedScenario(scenario, source, data, overrides, vllm, hpa, deployment, ())
     notes.extend(_check_fit(loaded))
     return LoadedScenario(scenario, source, data, overrides, vllm, hpa, deployment, tuple(notes))
 
 
-def _load_vllm(scenario: Scenario, source: YamlSource, base: Path) -> VllmServeConfig:
+def _named(source: YamlSource, name: str, *key: str) -> Path:
+    """A file that the scenario names; which key does is part of the news that it is not there."""
+    path = source.path.parent / name
+    if not path.is_file():
+        wrong = "expected a file, this is a folder" if path.is_dir() else "no such file"
+        raise ScenarioError(f"{wrong}: {path}", file=source.where(key), key=".".join(key))
+    return path
+
+
+def _load_vllm(scenario: Scenario, source: YamlSource) -> VllmServeConfig:
     given = scenario.engine.vllm
     if isinstance(given, str):
-        return load_vllm_config(base / given)
+        return load_vllm_config(_named(source, given, "engine", "vllm"))
     try:
         return parse_vllm_config(given)
     except ScenarioError as error:

@@ -83,6 +83,11 @@ def _reason(model: type[BaseModel], path: Sequence[str | int], item: ErrorDetail
     text = message[:1].lower() + message[1:]
     text = text.replace("input should be", "expected").replace("input tag", "kind")
     got = item.get("input")
+    if kind == "string_type" and isinstance(got, int | float):
+        return f"expected text: write it in quotes, got {got!r}"
+    if kind in ("too_short", "too_long"):
+        bound, least = ("min_length", "at least") if kind == "too_short" else ("max_length", "at most")
+        return f"expected {least} {item['ctx'][bound]} item(s), got {item['ctx']['actual_length']}"
     shown = got is None or isinstance(got, str | int | float | bool)
     return f"{text}, got {got!r}" if shown else text
 

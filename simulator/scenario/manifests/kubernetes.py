@@ -327,13 +327,7 @@ def load_manifest(
         ScenarioError: the file cannot be read, holds no such object or several, or the object is not valid.
     """
     file = str(path)
-    try:
-        text = Path(path).read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise ScenarioError("no such file", file=file) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ScenarioError(f"cannot be read: {error}", file=file) from None
-    documents = list(_documents(file, text))
+    documents = list(_documents(file, _read(path)))
     found = [document for document in documents if document.data.get("kind") == kind]
     if not found:
         kinds = sorted({str(document.data.get("kind", "no kind")) for document in documents})
@@ -361,6 +355,21 @@ def load_manifest(
         raise ScenarioError(
             _reason(first, model), file=document.where(file, steps), key=_key_path(document.place, steps)
         ) from None
+
+
+def place_in_manifest(path: str | Path, kind: str, steps: Sequence[str | int]) -> tuple[str, str]:
+    """``file:line`` and key path of a part of a manifest that was loaded: for errors that come later."""
+    document = next(found for found in _documents(str(path), _read(path)) if found.data.get("kind") == kind)
+    return document.where(str(path), steps), _key_path(document.place, steps) or kind
+
+
+def _read(path: str | Path) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise ScenarioError("no such file", file=str(path)) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ScenarioError(f"cannot be read: {error}", file=str(path)) from None
 
 
 def _name(manifest: Mapping[str, Any]) -> str:
