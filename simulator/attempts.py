@@ -97,8 +97,8 @@ class ReplicaPort(Protocol):
 
     name: str
 
-    def submit(self, attempt: Attempt) -> None:
-        """Send an attempt now. What comes of it is told to the replica's listener."""
+    def submit(self, attempt: Attempt, wire_ps: int = 0) -> None:
+        """Send an attempt now; it gets there after ``wire_ps``. What comes of it is told to the listener."""
 
     def abort(self, attempt: Attempt) -> int:
         """The client has gone; returns the tokens generated so far. Nothing more is told of the attempt."""

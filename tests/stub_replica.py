@@ -44,6 +44,9 @@ class Source:
     def arrivals(self) -> Iterator[Spec]:
         return iter(self._specs)
 
+    def may_follow(self, workload: int) -> bool:
+        return self._after is not None
+
     def after(self, spec: Any, end_ps: int, succeeded: bool) -> Spec | None:
         self.ended.append((spec.request_id, end_ps, succeeded))
         return None if self._after is None else self._after(spec, end_ps, succeeded)
@@ -95,10 +98,23 @@ class StubReplica:
         self.times_s = times_s
         self.out_ps = to_ps(out_s)
         self.held: dict[int, Attempt] = {}
+        self.wire: dict[int, Attempt] = {}
         self.received: list[tuple[int, int]] = []  # (time, attempt id)
         self.aborted: list[int] = []
 
-    def submit(self, attempt: Attempt) -> None:
+    def submit(self, attempt: Attempt, wire_ps: int = 0) -> None:
+        attempt.pod = self.name
+        if not wire_ps:
+            self._arrive(attempt)
+            return
+        self.wire[attempt.attempt_id] = attempt
+        self.clock.call_at(
+            self.clock.now + wire_ps, lambda _: self._arrive(self.wire.pop(attempt.attempt_id, None))
+        )
+
+    def _arrive(self, attempt: Attempt | None) -> None:
+        if attempt is None:
+            return
         now = self.clock.now
         self.received.append((now, attempt.attempt_id))
         first_s, end_s, cause = self.times_s(attempt)
@@ -112,7 +128,9 @@ class StubReplica:
         self.clock.call_at(now + to_ps(end_s), lambda _: self._end(attempt, cause))
 
     def abort(self, attempt: Attempt) -> int:
-        if self.held.pop(attempt.attempt_id, None) is None:
+        if self.wire.pop(attempt.attempt_id, None) is not None or (
+            self.held.pop(attempt.attempt_id, None) is None
+        ):
             return 0
         self.aborted.append(attempt.attempt_id)
         return 7

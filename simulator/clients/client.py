@@ -73,6 +73,7 @@ class Client:
         self._ledger = Ledger(sink, workloads, slos)
         self._max_model_len = max_model_len
         self._source = source
+        self._may_follow = [source.may_follow(index) for index in range(len(workloads))]
         self._arrivals = Arrivals(clock, source.arrivals, self._begin)
         self._retries = Retries(section.retry, draws)
         self._fallback = None if section.fallback is None else FallbackApi(section.fallback, draws)
@@ -137,12 +138,14 @@ class Client:
 
     @property
     def in_flight(self) -> int:
-        """Requests that have arrived and not ended."""
+        """Requests that have arrived and, up to but not including this instant, not ended."""
+        self._settle(self._clock.now - 1)
         return len(self._live)
 
     @property
     def idle(self) -> bool:
         """Nothing is in flight and nothing more will arrive."""
+        self._settle(self._clock.now - 1)
         return not self._live and self._arrivals.exhausted
 
     @property
@@ -200,7 +203,8 @@ class Client:
     def finished(self, attempt: Attempt, seen_ps: int, finish: Finish) -> None:
         """The last token will be here at ``seen_ps``."""
         self._hear((seen_ps, attempt, finish, finish.output_tokens))
-        self._wake_at(seen_ps)
+        if self._may_follow[attempt.engine_request.workload]:
+            self._wake_at(seen_ps)
 
     def failed(self, attempt: Attempt, seen_ps: int, cause: Cause, output_tokens: int) -> None:
         """The refusal or the break will be known at ``seen_ps``."""
@@ -215,7 +219,8 @@ class Client:
             insort(pending, news, key=_seen)
 
     def _wake_at(self, seen_ps: int) -> None:
-        # An end may bring a retry or a next turn, which must not be late. First tokens bring nothing.
+        # An end may bring a retry or a next turn, which must not be late. First tokens, and answers in an open
+        # loop, bring nothing: they are booked when somebody looks.
         self._clock.call_at(max(seen_ps, self._clock.now), self._wake)
 
     def _wake(self, _event: Event) -> None:

@@ -15,5 +15,8 @@ class RequestSource(Protocol):
         """Everything that does not wait for an answer, in time order."""
 
     # Any: a source is handed back what it made, and may count on its own kind of spec.
+    def may_follow(self, workload: int) -> bool:
+        """Whether the end of one of this workload's requests may bring another."""
+
     def after(self, spec: Any, end_ps: int, succeeded: bool) -> RequestSpec | None:
         """What follows from the end of a request, arriving at or after ``end_ps``; None if nothing does."""

@@ -80,16 +80,17 @@ class Replica:
 
     # --- from the gateway -------------------------------------------------------------------------------
 
-    def submit(self, attempt: Attempt) -> None:
-        """Take an attempt; it reaches the engine's queue after the front end's time.
+    def submit(self, attempt: Attempt, wire_ps: int = 0) -> None:
+        """Take an attempt; it reaches the engine's queue after the wire's and the front end's time.
 
-        Without a process that listens the connection is refused, for the reason that ended the process.
+        Without a process that listens the connection is refused, for the reason that ended the process; one that
+        ends meanwhile breaks what is on its way.
         """
         attempt.pod = self.name
         if not self.alive or not self.listening:
-            self._listener.failed(attempt, self.env.now + self._out_ps, self._death, 0)
+            self._listener.failed(attempt, self.env.now + wire_ps + self._out_ps, self._death, 0)
             return
-        delay_ps = self._in_ps + self._in_ps_per_token * attempt.engine_request.prompt_tokens
+        delay_ps = wire_ps + self._in_ps + self._in_ps_per_token * attempt.engine_request.prompt_tokens
         if delay_ps:
             self._entering[attempt.attempt_id] = attempt
             self.env.call_at(self.env.now + delay_ps, lambda _: self._enter(attempt))

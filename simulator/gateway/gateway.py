@@ -7,7 +7,7 @@ seen end, as a real proxy's are.
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Sequence
 from heapq import heappop, heappush
 from typing import TYPE_CHECKING, Final
@@ -48,7 +48,6 @@ class Gateway:
         self._ready: list[Endpoint] = []
         self._added = 0
         self._queue: OrderedDict[int, tuple[int, Attempt]] = OrderedDict()  # id -> (deadline, attempt)
-        self._wire: deque[Attempt] = deque()
         self._releases: list[tuple[int, int, Endpoint]] = []  # heap: ends that the gateway has yet to see
         self._released = 0
         self._release_armed_ps: int | None = None
@@ -134,8 +133,7 @@ class Gateway:
         if place is None:
             return 0  # ended; the news is on the way to the client
         assert isinstance(place, Endpoint)
-        on_wire = attempt.pod is None
-        generated = 0 if on_wire else place.replica.abort(attempt)
+        generated = place.replica.abort(attempt)
         self._release(place)
         self._drain()
         return generated
@@ -172,21 +170,8 @@ class Gateway:
         endpoint = self._policy.choose(candidates, attempt)
         endpoint.outstanding += 1
         attempt.state = endpoint
-        if self._latency_ps:
-            self._wire.append(attempt)  # equal latencies: what was sent first arrives first
-            self._clock.call_at(self._clock.now + self._latency_ps, self._arrive)
-        else:
-            attempt.pod = endpoint.name
-            endpoint.replica.submit(attempt)
-
-    def _arrive(self, _event: Event) -> None:
-        attempt = self._wire.popleft()
-        endpoint = attempt.state
-        if endpoint is None:
-            return  # cancelled on the way
-        assert isinstance(endpoint, Endpoint)
         attempt.pod = endpoint.name
-        endpoint.replica.submit(attempt)
+        endpoint.replica.submit(attempt, self._latency_ps)
 
     def _drain(self) -> None:
         if self._draining:

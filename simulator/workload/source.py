@@ -67,6 +67,10 @@ class WorkloadSource:
             return streams[0]
         return heapq.merge(*streams, key=attrgetter("arrival_ps"))
 
+    def may_follow(self, workload: int) -> bool:
+        """Whether requests of this entry may bring others: sessions and closed loops do."""
+        return isinstance(self._generators[workload], ClosedLoop | OpenLoopSessions)
+
     def after(self, spec: RequestSpec, end_ps: int, succeeded: bool) -> RequestSpec | None:
         """What follows from the end of a request: the session's next turn or the user's next request.
 

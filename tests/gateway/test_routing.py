@@ -14,7 +14,7 @@ class _Nowhere:
     def __init__(self, name):
         self.name = name
 
-    def submit(self, attempt):
+    def submit(self, attempt, wire_ps=0):
         raise NotImplementedError
 
     def abort(self, attempt):
