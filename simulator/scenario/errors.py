@@ -19,4 +19,5 @@ class ScenarioError(Exception):
         self.key = key
 
     def __str__(self) -> str:
-        return ": ".join(part for part in (self.file, self.key, self.reason) if part)
+        told = ": ".join(part for part in (self.file, self.key, self.reason) if part)
+        return " ".join(told.split())  # libraries' reasons may have several lines
