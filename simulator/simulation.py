@@ -163,7 +163,9 @@ class Simulation:
             step_time=StepTimeTrust(
                 source="roofline" if trust.source == "roofline" else "profile",
                 name=trust.profile.name,
-                text=f"{trust.source}: {trust.known_error}; {trust.reason}",
+                text="; ".join(
+                    ([] if trust.source == "roofline" else [trust.source]) + [trust.known_error, trust.reason]
+                ),
                 known_error={
                     fit.regime.replace("_", " "): fit.mean_abs_pct / 100 for fit in trust.profile.fit_error
                 },

@@ -204,7 +204,9 @@ def known_error(summary: dict[str, Any]) -> str:
     if not errors:
         return "Error not measured."
     return (
-        "Known error: " + ", ".join(f"{regime} ±{percent(error)}" for regime, error in errors.items()) + "."
+        "Mean error of the fit on held-out rows: "
+        + ", ".join(f"{regime} ±{percent(error)}" for regime, error in errors.items())
+        + "."
     )
 
 
