@@ -145,7 +145,8 @@ def _model(loaded: LoadedScenario) -> Model:
     path = loaded.scenario.engine.model_config_json
     try:
         if path is not None:
-            return model_from_config(loaded.base_dir / path)
+            described = model_from_config(loaded.base_dir / path)
+            return described.model_copy(update={"name": loaded.vllm.model or described.name})
         if loaded.vllm.model is None:
             raise loaded.error("the vLLM configuration names no model", "engine", "vllm")
         return find_model(loaded.vllm.model)
@@ -245,7 +246,7 @@ def _pool_price(
         price = find_price(plan.gpu.id, cloud=pool.cloud)
     except CatalogError as error:
         cloud = ("cloud",) if pool.cloud is not None else ()
-        raise loaded.error(f"{error} (or give usd_per_gpu_hour)", *key, *cloud) from None
+        raise loaded.error(f"{error}; give usd_per_gpu_hour", *key, *cloud) from None
     usd = price.on_demand_usd_per_gpu_h if pool.capacity == "on-demand" else price.spot_usd_per_gpu_h
     if usd is None:
         where = f"{price.cloud} {price.instance}"

@@ -163,7 +163,9 @@ class Simulation:
             step_time=StepTimeTrust(
                 source="roofline" if trust.source == "roofline" else "profile",
                 name=trust.profile.name,
-                text=f"{trust.source}: {trust.known_error}; {trust.reason}",
+                text="; ".join(
+                    ([] if trust.source == "roofline" else [trust.source]) + [trust.known_error, trust.reason]
+                ),
                 known_error={
                     fit.regime.replace("_", " "): fit.mean_abs_pct / 100 for fit in trust.profile.fit_error
                 },
@@ -182,12 +184,20 @@ class Simulation:
             *self.loaded.notes,
             *plan.notes,
             f"KV cache: {usable} usable blocks of {plan.engine.block_size} tokens, {plan.kv_blocks_from}",
-            f"front end: {plan.step_time.frontend.source}",
+            f"front end: {self._front_end()}",
             *self._price_notes,
         ]
         if all(workload.arrivals.kind == "trace" for workload in self.loaded.scenario.workload):
             notes.append("trace replay: the workload is one and the same in every replication")
         return tuple(notes)
+
+    def _front_end(self) -> str:
+        section = self.loaded.scenario.engine
+        given = [name for name in ("frontend_in", "frontend_out") if getattr(section, name) is not None]
+        source = self.plan.step_time.frontend.source.removeprefix("front_end: ")
+        if len(given) == 2:
+            return "as the scenario says"
+        return f"{source}, but for {given[0]} of the scenario" if given else source
 
     # --- between the parts ------------------------------------------------------------------------------
 

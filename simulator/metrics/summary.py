@@ -3,7 +3,8 @@
 What is counted:
 
 - latencies are of requests that the own fleet completed; those answered by the fallback API stand apart;
-- a request is good if it completed within every limit of the SLO; the share is of requests that ended;
+- a request is good if it was answered within every limit of the SLO, by the own fleet or by the fallback API;
+  the share is of requests that ended;
 - errors are requests that timed out, were rejected or failed, as a share of requests that ended;
 - rates are over the whole run, tokens are those that clients kept;
 - dollars are nodes (for as long as they are paid for, idle or not) plus the fallback API; dollars per million

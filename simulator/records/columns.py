@@ -41,7 +41,11 @@ REQUESTS: Final = _schema(
     ("end_s", pa.float64(), "when it ended for the client; null while in flight"),
     ("preemptions", pa.int32(), "of the attempt kept"),
     ("cached_tokens", pa.int32(), "prompt tokens from the prefix cache, attempt kept"),
-    ("slo_good", pa.bool_(), "completed within every limit of the SLO; null while in flight"),
+    (
+        "slo_good",
+        pa.bool_(),
+        "answered, by the own fleet or the fallback API, within every limit of the SLO; null while in flight",
+    ),
 )
 
 ATTEMPTS: Final = _schema(

@@ -17,6 +17,19 @@ CAUSES = {
     "timeout_request": "client timeout: whole request",
     "fallback_error": "the fallback API failed too",
 }
+SHORT_CAUSES = {
+    "context_length": "over the context",
+    "gateway_queue_full": "gateway queue full",
+    "gateway_queue_timeout": "gateway queue wait",
+    "engine_queue_full": "engine queue full",
+    "cut_spot_reclaim": "cut: spot reclaim",
+    "cut_termination": "cut: pod stopped",
+    "cut_failure": "cut: pod crashed",
+    "timeout_ttft": "timeout: TTFT",
+    "timeout_attempt": "timeout: attempt",
+    "timeout_request": "timeout: request",
+    "fallback_error": "fallback failed",
+}
 OUTCOMES = {
     "completed": "completed",
     "fell_back": "fell back to the paid API",
@@ -168,7 +181,7 @@ def limits(summary: dict[str, Any]) -> str:
         for name, value in summary["slo"]["limits"].items()
         if value is not None
     ]
-    return "Good means completed" + (f" with {', '.join(parts)}" if parts else "")
+    return "Good means answered" + (f" within {', '.join(parts)}" if parts else "")
 
 
 def worst(summary: dict[str, Any]) -> str | None:
@@ -191,7 +204,9 @@ def known_error(summary: dict[str, Any]) -> str:
     if not errors:
         return "Error not measured."
     return (
-        "Known error: " + ", ".join(f"{regime} ±{percent(error)}" for regime, error in errors.items()) + "."
+        "Mean error of the fit on held-out rows: "
+        + ", ".join(f"{regime} ±{percent(error)}" for regime, error in errors.items())
+        + "."
     )
 
 

@@ -41,7 +41,7 @@ class Sessions(Section):
     think_time: Time = 0.0
     """Time from the end of an answer to the next turn."""
     max_prompt_tokens: Tokens | None = None
-    """A session ends before a prompt would grow over this."""
+    """A session ends before a prompt would grow over this; its first prompt is sent whatever its length."""
 
     @model_validator(mode="after")
     def _one_or_groups(self) -> Self:

@@ -211,3 +211,23 @@ def test_time_axis_reads_as_a_clock(duration_s: float, labels: list[str]) -> Non
     ticks = [t for t in axes.xaxis.get_majorticklocs() if 0 <= t <= duration_s]
     assert len(ticks) <= 11
     assert [axes.xaxis.get_major_formatter()(t) for t in ticks[:3]] == labels
+
+
+@pytest.mark.parametrize("width", [80, 120])
+@pytest.mark.parametrize("replicated", [False, True])
+def test_no_label_or_figure_is_cut_or_wrapped(results: Results, width: int, replicated: bool) -> None:
+    text = printed(with_replications(results) if replicated else results, width)
+    lines = text.splitlines()
+    assert max(map(len, lines)) <= width
+    tables = text[: text.index("Step times")]
+    assert "…" not in tables
+    for label in (
+        "replicas existing",
+        "rescales, reclaims",
+        "error share",
+        "per M output tokens",
+        "GPU memory used",
+    ):
+        assert sum(label in line for line in lines) == 1, label
+    trust = lines[next(i for i, line in enumerate(lines) if line.startswith("Step times")) :]
+    assert len([line for line in trust if line.strip()]) <= 13

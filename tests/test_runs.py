@@ -1,0 +1,59 @@
+"""Runs in folders, in memory and in replications."""
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from simulator.records.results import read_results
+from simulator.runs import run, run_to_folder
+from simulator.scenario.load import load_scenario
+from tests.small import write
+
+SHORT = ["duration=20s"]
+
+
+def test_folders_are_byte_identical_whatever_the_number_of_workers(tmp_path: Path) -> None:
+    loaded = load_scenario(write(tmp_path), SHORT)
+    for jobs in (1, 3):
+        run_to_folder(loaded, tmp_path / str(jobs), replications=3, jobs=jobs)
+    one, three = (
+        {path.name: path.read_bytes() for path in sorted((tmp_path / str(jobs)).rglob("*")) if path.is_file()}
+        for jobs in (1, 3)
+    )
+    assert one.keys() == three.keys()
+    assert [name for name in one if one[name] != three[name]] == []
+    replications = json.loads(one["replications.json"])
+    assert len({item["requests"]["total"] for item in replications}) > 1  # draws of their own
+    combined = json.loads(one["summary.json"])["replications"]
+    totals = [item["requests"]["total"] for item in replications]
+    assert combined["figures"]["requests"]["total"]["mean"] == pytest.approx(sum(totals) / 3)
+    assert combined["figures"]["requests"]["total"]["half_width"] > 0
+
+
+def test_memory_and_folder_hold_the_same(tmp_path: Path) -> None:
+    path = write(tmp_path)
+    run_to_folder(load_scenario(path, SHORT), tmp_path / "out")
+    here, there = run(path, overrides=SHORT), read_results(tmp_path / "out")
+    assert here.summary == there.summary
+    assert here.scenario_yaml == there.scenario_yaml
+    for name in ("requests", "attempts", "timeline", "events", "itl"):
+        pd.testing.assert_frame_equal(getattr(here.tables, name), getattr(there.tables, name))
+
+
+def test_recorded_scenario_runs_again_to_the_same_results(tmp_path: Path) -> None:
+    first = run(write(tmp_path), overrides=SHORT)
+    again = tmp_path / "again.yaml"
+    again.write_text(first.scenario_yaml)
+    assert run(again).summary == first.summary
+
+
+def test_progress_reaches_the_end(tmp_path: Path) -> None:
+    seen: list[tuple[float, int]] = []
+    result = run(write(tmp_path), overrides=SHORT, progress=lambda t, n: seen.append((t, n)))
+    assert seen == sorted(seen)
+    assert seen[-1] == (
+        pytest.approx(result.summary["run"]["duration_s"]),
+        result.summary["requests"]["total"],
+    )
