@@ -131,6 +131,12 @@ def _check_fit(loaded: LoadedScenario) -> Sequence[str]:
             )
         if not asked:
             notes.append(f"deployment: no nvidia.com/gpu limit; {gpus} GPU(s) per pod, as vLLM needs")
+        server = next((c for c in deployment.pod.containers if c.gpus), deployment.pod.containers[0])
+        if server.readiness_probe is None and server.startup_probe is None:
+            notes.append(
+                "deployment: no readinessProbe: pods get requests as soon as their container runs, and fail them "
+                "until vLLM listens"
+            )
     if hpa is None and loaded.scenario.fleet.replicas is None and deployment is None:
         notes.append("fleet: neither replicas nor manifests; 1 replica")
     return notes

@@ -92,6 +92,18 @@ def test_hpa_of_another_deployment(tmp_path: Path) -> None:
     assert error.value.key == "fleet.autoscaling.hpa"
 
 
+def test_a_deployment_without_probes_is_told(tmp_path: Path) -> None:
+    path = write(tmp_path, {"fleet": {"deployment": "deployment.yaml"}})
+    for probe in (None, {"httpGet": {"path": "/health", "port": 8000}}):
+        container = {"name": "vllm", "image": "vllm"} | ({} if probe is None else {"readinessProbe": probe})
+        pod = {"metadata": {"labels": {"app": "vllm"}}, "spec": {"containers": [container]}}
+        spec = {"selector": {"matchLabels": {"app": "vllm"}}, "template": pod}
+        manifest = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "vllm"}, "spec": spec}
+        (tmp_path / "deployment.yaml").write_text(yaml.safe_dump(manifest))
+        told = [note for note in load_scenario(path).notes if "readinessProbe" in note]
+        assert len(told) == (probe is None)
+
+
 def test_inline_vllm_errors_name_their_key(tmp_path: Path) -> None:
     with pytest.raises(ScenarioError) as error:
         load_scenario(write(tmp_path, {"engine": {"vllm": {"max-num-seq": 3}}}))
