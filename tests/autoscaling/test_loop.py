@@ -188,8 +188,8 @@ def test_names_are_mapped_by_the_scenario():
 
 def test_metric_that_nothing_exports_is_an_error():
     metric = MetricSpec("Pods", "queue_lenght", MetricTarget("AverageValue", average_value_milli=1))
-    with pytest.raises(ScenarioError, match=r"hpa.yaml: spec\.metrics\.1: nothing exports 'queue_lenght'"):
-        validate_metrics((QUEUE, metric), Scrape().metrics, file="hpa.yaml")
+    with pytest.raises(ScenarioError, match=r"spec\.metrics\[1\]: nothing exports 'queue_lenght'"):
+        validate_metrics((QUEUE, metric), Scrape().metrics)
 
 
 def test_mapping_to_what_nothing_exports_is_an_error():
@@ -199,5 +199,5 @@ def test_mapping_to_what_nothing_exports_is_an_error():
 
 def test_resource_metric_is_an_error(rig):
     cpu = MetricSpec("Resource", "cpu", MetricTarget("Utilization", average_utilization_percent=50))
-    with pytest.raises(ScenarioError, match=r"spec\.metrics\.0: the simulator has no cpu usage"):
+    with pytest.raises(ScenarioError, match=r"spec\.metrics\[0\]: the simulator has no cpu usage"):
         rig(cpu)
