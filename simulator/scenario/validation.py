@@ -26,7 +26,7 @@ def validate(model: type[M], data: dict[str, Any], source: YamlSource) -> M:
         return model.model_validate(data)
     except ValidationError as error:
         details = error.errors(include_url=False)
-        keys = [(_key_path(data, item["loc"]), item) for item in details]
+        keys = [(key_path(data, item["loc"]), item) for item in details]
         # A misspelt key also leaves a required one missing: the misspelling is the better news. Of a union's
         # findings the deepest is the one about the alternative that was meant.
         candidates = [pair for pair in keys if pair[1]["type"] == "extra_forbidden"] or keys
@@ -36,11 +36,11 @@ def validate(model: type[M], data: dict[str, Any], source: YamlSource) -> M:
         if item["type"] in ("union_tag_invalid", "union_tag_not_found"):
             path = [*path, item["ctx"]["discriminator"].strip("'")]
         others = len({tuple(map(str, key)) for key, _ in keys}) - 1
-        reason = _reason(model, path, item) + (f" (and {others} more)" if others else "")
+        reason = explain(model, path, item) + (f" (and {others} more)" if others else "")
         raise ScenarioError(reason, file=source.where(path), key=".".join(map(str, path)) or None) from None
 
 
-def _key_path(data: Any, loc: Sequence[str | int]) -> list[str | int]:
+def key_path(data: Any, loc: Sequence[str | int]) -> list[str | int]:
     """The keys that the user wrote; pydantic's names of union branches are left out."""
     path: list[str | int] = []
     here = data
@@ -57,26 +57,24 @@ def _key_path(data: Any, loc: Sequence[str | int]) -> list[str | int]:
     return path
 
 
-def _reason(model: type[BaseModel], path: Sequence[str | int], item: ErrorDetails) -> str:
+def explain(model: type[BaseModel], path: Sequence[str | int], item: ErrorDetails) -> str:
+    """One of pydantic's findings in our words: what was expected, and what was given where it is short."""
     kind, message = item["type"], item["msg"]
     if kind == "extra_forbidden":
         known = _known_keys(model, path[:-1])
         close = difflib.get_close_matches(str(path[-1]), known, n=1)
-        hint = (
-            f"; did you mean {close[0]!r}?"
-            if close
-            else (f"; known here: {', '.join(known)}" if known else "")
-        )
-        return f"unknown key{hint}"
+        if close:
+            return f"unknown key; did you mean {close[0]}?"
+        return f"unknown key; expected one of {', '.join(known)}" if known else "unknown key"
     if kind == "union_tag_invalid":
         close = difflib.get_close_matches(
             item["ctx"]["tag"], item["ctx"]["expected_tags"].replace("'", "").split(", "), n=1
         )
-        hint = f"; did you mean {close[0]!r}?" if close else ""
+        hint = f"; did you mean {close[0]}?" if close else ""
         return f"expected one of {item['ctx']['expected_tags']}, got {item['ctx']['tag']!r}{hint}"
     if kind in ("missing", "union_tag_not_found"):
         return "this key is required"
-    if kind in ("value_error", "assertion_error"):
+    if kind in ("value_error", "assertion_error", "manifest"):
         return message.removeprefix("Value error, ").removeprefix("Assertion failed, ")
     if kind in ("model_type", "dict_type", "model_attributes_type"):
         message = "expected keys and values"

@@ -179,7 +179,7 @@ def _note(key: str, name: str, value: Any, file: str | None) -> list[str]:
         raise ScenarioError(f"expected true or false, got {value!r}", file=file, key=key)
     known = sorted({field.replace("_", "-") for field in _FIELDS} | WITHOUT_EFFECT | set(REMOVED))
     close = difflib.get_close_matches(positive, known, n=1)
-    hint = f"; did you mean {close[0]!r}?" if close else ""
+    hint = f"; did you mean {close[0]}?" if close else ""
     raise ScenarioError(f"vllm serve has no such argument{hint}", file=file, key=key)
 
 

@@ -12,7 +12,7 @@ import yaml
 from simulator.scenario.errors import ScenarioError
 
 
-class _Loader(yaml.SafeLoader):
+class UniqueKeyLoader(yaml.SafeLoader):
     """Safe loader that refuses duplicate keys, which YAML would silently overwrite."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
@@ -30,6 +30,10 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
+class _Loader(UniqueKeyLoader):
+    """The same for scenarios."""
+
+
 # Booleans as YAML 1.2 has them: `on` is a key of ours (clients.retry.on), not the word for true.
 _Loader.yaml_implicit_resolvers = {
     first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:bool"]
@@ -38,6 +42,40 @@ _Loader.yaml_implicit_resolvers = {
 _Loader.add_implicit_resolver(
     "tag:yaml.org,2002:bool", re.compile(r"true|True|TRUE|false|False|FALSE"), list("tTfF")
 )
+
+
+def read_text(path: str | Path) -> str:
+    """A user's text file.
+
+    Raises:
+        ScenarioError: it cannot be read.
+    """
+    try:
+        return Path(path).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise ScenarioError("no such file", file=str(path)) from None
+    except IsADirectoryError:
+        raise ScenarioError("expected a file, this is a folder", file=str(path)) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ScenarioError(f"cannot be read: {error}", file=str(path)) from None
+
+
+def locate(node: yaml.Node | None, key_path: Sequence[str | int]) -> tuple[int, int | None]:
+    """How much of a key path a node has, and the line (from 0) of the deepest part; None if it has nothing."""
+    line = None
+    for depth, part in enumerate(key_path):
+        found = None
+        if isinstance(node, yaml.MappingNode):
+            for key_node, value_node in node.value:
+                if key_node.value == str(part):
+                    found, line = value_node, key_node.start_mark.line
+        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
+            found = node.value[part]
+            line = found.start_mark.line
+        if found is None:
+            return depth, line
+        node = found
+    return len(key_path), line
 
 
 class YamlSource:
@@ -58,14 +96,7 @@ class YamlSource:
         self.base: YamlSource | None = None
         self.overrides: dict[tuple[str, ...], str] = {}
         """Key paths that the command line sets, and the assignments that do."""
-        try:
-            self.text = path.read_text(encoding="utf-8")
-        except FileNotFoundError:
-            raise ScenarioError("no such file", file=str(path)) from None
-        except IsADirectoryError:
-            raise ScenarioError("expected a file, this is a folder", file=str(path)) from None
-        except (OSError, UnicodeDecodeError) as error:
-            raise ScenarioError(f"cannot be read: {error}", file=str(path)) from None
+        self.text = read_text(path)
         try:
             self._root = yaml.compose(self.text, Loader=yaml.SafeLoader)
             data = yaml.load(self.text, Loader=_Loader)
@@ -108,19 +139,7 @@ class YamlSource:
         return self._find(key_path)[1]
 
     def _find(self, key_path: Sequence[str | int]) -> tuple[int, str]:
-        node, line, depth = self._root, None, 0
-        for part in key_path:
-            found = None
-            if isinstance(node, yaml.MappingNode):
-                for key_node, value_node in node.value:
-                    if key_node.value == str(part):
-                        found, line = value_node, key_node.start_mark.line
-            elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
-                found = node.value[part]
-                line = found.start_mark.line
-            if found is None:
-                break
-            node, depth = found, depth + 1
+        depth, line = locate(self._root, key_path)
         if self.base is not None and depth < len(key_path):
             in_base = self.base._find(key_path)
             if in_base[0] > depth:

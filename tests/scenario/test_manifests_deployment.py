@@ -162,7 +162,7 @@ def test_a_key_left_empty_is_a_key_not_given(load, refused):
     assert deployment.pod.node_selector == {}
     assert refused(lambda spec, _: spec.update(replica=None))[0] == "spec.replica"
     key, reason = refused(lambda spec, _: spec.update(template=None))
-    assert (key, reason) == ("spec.template", "required, but not given")
+    assert (key, reason) == ("spec.template", "this key is required")
 
 
 def test_recreate_has_no_rolling_update(load, refused):

@@ -19,14 +19,14 @@ def workload(**arrivals: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("change", "key", "reason"),
     [
-        ({"sede": 3}, "sede", "unknown key; did you mean 'seed'?"),
-        ({"gateway": {"rooting": "x"}}, "gateway.rooting", "unknown key; did you mean 'routing'?"),
-        ({"gateway": {"zzz": "x"}}, "gateway.zzz", "unknown key; known here: latency, "),
+        ({"sede": 3}, "sede", "unknown key; did you mean seed?"),
+        ({"gateway": {"rooting": "x"}}, "gateway.rooting", "unknown key; did you mean routing?"),
+        ({"gateway": {"zzz": "x"}}, "gateway.zzz", "unknown key; expected one of latency, "),
         ({"duration": "soon"}, "duration", "expected a duration such as 30s, 5m or 2h, not 'soon'"),
         ({"duration": None}, "duration", "expected a duration"),
         ({"gateway": {"routing": "sticky"}}, "gateway.routing", "expected 'round-robin', "),
         ({"gateway": 3}, "gateway", "expected keys and values, got 3"),
-        (workload(kind="poison", rate=1), "workload.0.arrivals.kind", "did you mean 'poisson'?"),
+        (workload(kind="poison", rate=1), "workload.0.arrivals.kind", "did you mean poisson?"),
         (workload(rate=1), "workload.0.arrivals.kind", "this key is required"),
         (workload(kind="poisson"), "workload.0.arrivals.rate", "this key is required"),
         (workload(kind="poisson", rate=0), "workload.0.arrivals.rate", "expected greater than 0, got 0"),

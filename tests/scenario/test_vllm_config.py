@@ -77,8 +77,8 @@ def test_values_are_read_as_vllm_reads_them(data: dict[str, Any], expected: dict
 @pytest.mark.parametrize(
     ("data", "key", "reason"),
     [
-        ({"max-num-seq": 4}, "max-num-seq", "did you mean 'max-num-seqs'?"),
-        ({"enforce-eagre": True}, "enforce-eagre", "did you mean 'enforce-eager'?"),
+        ({"max-num-seq": 4}, "max-num-seq", "did you mean max-num-seqs?"),
+        ({"enforce-eagre": True}, "enforce-eagre", "did you mean enforce-eager?"),
         ({"nonsense": 1}, "nonsense", "no such argument"),
         ({"max_num_seqs": "many"}, "max_num_seqs", "got 'many'"),
         ({"max-num-seqs": 0}, "max-num-seqs", "greater than or equal to 1"),

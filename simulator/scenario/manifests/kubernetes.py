@@ -7,14 +7,12 @@ controllers see them (Kubernetes apimachinery, pkg/api/resource).
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import ROUND_UP, Decimal
 from pathlib import Path
-from types import UnionType
-from typing import Annotated, Any, Final, TypeVar, Union, get_args, get_origin
+from typing import Annotated, Any, Final, TypeVar
 
 import yaml
 from pydantic import (
@@ -30,6 +28,8 @@ from pydantic.alias_generators import to_camel
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 from simulator.scenario.errors import ScenarioError
+from simulator.scenario.validation import explain, key_path
+from simulator.scenario.yaml_source import UniqueKeyLoader, locate, read_text
 
 MAX_INT64: Final = 2**63 - 1
 
@@ -168,21 +168,6 @@ def refuse(reason: str, *keys: str) -> PydanticCustomError:
 Manifest = TypeVar("Manifest", bound=KubernetesObject)
 
 
-class _UniqueKeyLoader(yaml.SafeLoader):
-    """YAML in which a key given twice is an error, not a silent choice of the last."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: set[Any] = set()
-        for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)
-            if key_node.tag != "tag:yaml.org,2002:merge" and key in seen:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"key {key!r} is given twice", key_node.start_mark
-                )
-            seen.add(key)
-        return super().construct_mapping(node, deep)
-
-
 @dataclass(frozen=True, slots=True)
 class _Document:
     """One object of a file: its place among others, its data, and its YAML nodes, which know their lines."""
@@ -193,13 +178,8 @@ class _Document:
 
     def where(self, file: str, path: Sequence[str | int]) -> str:
         """``file:line`` of the deepest part of a path that is there."""
-        node, line = self.node, self.node.start_mark.line
-        for step in path:
-            found = _child(node, step)
-            if found is None:
-                break
-            line, node = found
-        return f"{file}:{line + 1}"
+        line = locate(self.node, path)[1]
+        return f"{file}:{(self.node.start_mark.line if line is None else line) + 1}"
 
 
 def _child(node: yaml.Node, step: str | int) -> tuple[int, yaml.Node] | None:
@@ -215,7 +195,7 @@ def _child(node: yaml.Node, step: str | int) -> tuple[int, yaml.Node] | None:
 def _documents(file: str, text: str) -> Iterator[_Document]:
     """Every object of a file; a ``List`` is opened."""
     try:
-        loaded = list(yaml.load_all(text, Loader=_UniqueKeyLoader))
+        loaded = list(yaml.load_all(text, Loader=UniqueKeyLoader))
         nodes = list(yaml.compose_all(text, Loader=yaml.SafeLoader))
     except yaml.MarkedYAMLError as error:
         where = f"{file}:{error.problem_mark.line + 1}" if error.problem_mark else file
@@ -243,62 +223,9 @@ def _documents(file: str, text: str) -> Iterator[_Document]:
             yield _Document(place, data, node)
 
 
-def _part_at(model: Any, step: str | int) -> Any:
-    """The type below a type, one step along an error's path; None where there is no model."""
-    while get_origin(model) is Annotated:
-        model = get_args(model)[0]
-    if get_origin(model) in (Union, UnionType):
-        candidates = (_part_at(option, step) for option in get_args(model))
-        return next((found for found in candidates if found is not None), None)
-    if isinstance(step, int) and get_origin(model) in (list, tuple):
-        return get_args(model)[0]
-    if isinstance(model, type) and issubclass(model, BaseModel):
-        for field in model.model_fields.values():
-            if field.alias == step:
-                return field.annotation
-    return None
-
-
-def _known_keys(model: Any) -> list[str]:
-    while get_origin(model) is Annotated:
-        model = get_args(model)[0]
-    if get_origin(model) in (Union, UnionType):
-        return [key for option in get_args(model) for key in _known_keys(option)]
-    if isinstance(model, type) and issubclass(model, BaseModel):
-        return [field.alias or name for name, field in model.model_fields.items()]
-    return []
-
-
-def _reason(error: ErrorDetails, model: type[KubernetesObject]) -> str:
-    kind, given = error["type"], error["input"]
-    if kind == "extra_forbidden":
-        part: Any = model
-        for step in error["loc"][:-1]:
-            part = _part_at(part, step)
-        keys = _known_keys(part)
-        close = difflib.get_close_matches(str(error["loc"][-1]), keys, n=1, cutoff=0.6)
-        hint = f"did you mean {close[0]}?" if close else f"expected one of {', '.join(sorted(keys))}"
-        return f"unknown key; {hint}"
-    if kind == "missing":
-        return "required, but not given"
-    if kind == "model_type":
-        return f"expected a mapping, not {given!r}"
-    if kind in ("manifest", "value_error"):
-        return error["msg"].removeprefix("Value error, ")
-    message = error["msg"].removeprefix("Input should be ")
-    return f"expected {message}, not {given!r}" if message != error["msg"] else f"{message}, got {given!r}"
-
-
 def _steps(error: ErrorDetails, data: Any) -> list[str | int]:
     """The keys from the object's root to what is wrong; pydantic's names of union branches are left out."""
-    steps: list[str | int] = []
-    for index, step in enumerate(error["loc"]):
-        in_list = isinstance(data, list) and isinstance(step, int)
-        if in_list or (isinstance(data, Mapping) and step in data):
-            data = data[step]
-        elif not (index == len(error["loc"]) - 1 and isinstance(data, Mapping)):
-            continue
-        steps.append(step)
+    steps = key_path(data, error["loc"])
     if error["type"] == "manifest":
         steps.extend(error["ctx"]["keys"])
     return steps
@@ -327,7 +254,7 @@ def load_manifest(
         ScenarioError: the file cannot be read, holds no such object or several, or the object is not valid.
     """
     file = str(path)
-    documents = list(_documents(file, _read(path)))
+    documents = list(_documents(file, read_text(path)))
     found = [document for document in documents if document.data.get("kind") == kind]
     if not found:
         kinds = sorted({str(document.data.get("kind", "no kind")) for document in documents})
@@ -353,23 +280,18 @@ def load_manifest(
         first = error.errors(include_url=False)[0]
         steps = _steps(first, document.data)
         raise ScenarioError(
-            _reason(first, model), file=document.where(file, steps), key=_key_path(document.place, steps)
+            explain(model, steps, first),
+            file=document.where(file, steps),
+            key=_key_path(document.place, steps),
         ) from None
 
 
 def place_in_manifest(path: str | Path, kind: str, steps: Sequence[str | int]) -> tuple[str, str]:
     """``file:line`` and key path of a part of a manifest that was loaded: for errors that come later."""
-    document = next(found for found in _documents(str(path), _read(path)) if found.data.get("kind") == kind)
+    document = next(
+        found for found in _documents(str(path), read_text(path)) if found.data.get("kind") == kind
+    )
     return document.where(str(path), steps), _key_path(document.place, steps) or kind
-
-
-def _read(path: str | Path) -> str:
-    try:
-        return Path(path).read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise ScenarioError("no such file", file=str(path)) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ScenarioError(f"cannot be read: {error}", file=str(path)) from None
 
 
 def _name(manifest: Mapping[str, Any]) -> str:
