@@ -2,9 +2,10 @@
 
 The real ``EngineCore.step`` and ``step_with_batch_queue`` drive the real ``Scheduler`` or
 ``AsyncScheduler`` with its KV cache manager. Only three things are stand-ins: the executor, whose batches
-last as long as the schedule's step time says; the tokens, which spell the content of the request's segments;
-and the loop around (``run_busy_loop``, input queue, 1 ms sleep), which here reads a virtual clock. Checked
-with vLLM 0.32.0, whose compiled parts are not needed.
+last as long as the schedule's step time says; the tokens, which spell the content of the request's segments,
+with drafts of which as many are accepted as the schedule says; and the loop around (``run_busy_loop``, input
+queue, 1 ms sleep), which here reads a virtual clock. The front end's limits are decided by vLLM's
+``AsyncLLM.check_admission``. Works with vLLM 0.26.0 and 0.32.0, whose compiled parts are not needed.
 """
 
 from __future__ import annotations
@@ -79,8 +80,9 @@ def _make_scheduler(schedule: Schedule) -> Any:
     ours = schedule.config
     config = _base_config()
     settings = config.scheduler_config
+    for name in ours.rules.missing_settings:
+        assert not hasattr(settings, name), f"this vLLM has {name}"
     settings.max_num_seqs = ours.max_num_seqs
-    settings.max_num_active_seqs = ours.max_num_active_seqs
     settings.max_num_batched_tokens = ours.max_num_batched_tokens
     settings.max_num_scheduled_tokens = ours.max_num_batched_tokens
     settings.enable_chunked_prefill = ours.enable_chunked_prefill
@@ -89,7 +91,13 @@ def _make_scheduler(schedule: Schedule) -> Any:
     settings.scheduler_reserve_full_isl = ours.scheduler_reserve_full_isl
     settings.watermark = ours.watermark
     settings.long_prefill_token_threshold = ours.long_prefill_token_threshold
-    settings.long_prefill_token_threshold_adaptive = ours.long_prefill_token_threshold_adaptive
+    if not ours.rules.missing_settings:
+        settings.max_num_active_seqs = ours.max_num_active_seqs
+        settings.long_prefill_token_threshold_adaptive = ours.long_prefill_token_threshold_adaptive
+        settings.max_num_queued_reqs = ours.max_num_queued_reqs
+        settings.max_num_queued_tokens = ours.max_num_queued_tokens
+    config.lora_config = None if ours.max_loras is None else _stand_in_lora_config(ours.max_loras)
+    config.speculative_config = _speculative_config(ours.num_speculative_tokens)
     config.model_config.max_model_len = ours.max_model_len
     config.cache_config.block_size = ours.block_size
     config.cache_config.enable_prefix_caching = ours.enable_prefix_caching
@@ -109,6 +117,25 @@ def _make_scheduler(schedule: Schedule) -> Any:
     )
 
 
+def _stand_in_lora_config(max_loras: int) -> Any:
+    return SimpleNamespace(max_loras=max_loras)
+
+
+def _speculative_config(num_speculative_tokens: int) -> Any:
+    """An EAGLE head's settings, without a model for vLLM to read."""
+    if num_speculative_tokens == 0:
+        return None
+    from vllm.config import SpeculativeConfig  # noqa: PLC0415
+
+    config = SpeculativeConfig.__new__(SpeculativeConfig)
+    config.method = "eagle"
+    config.num_speculative_tokens = num_speculative_tokens
+    config.parallel_drafting = False
+    config.disable_eagle_block_drop = False
+    config.num_speculative_tokens_per_batch_size = None
+    return config
+
+
 def _token(request: EngineRequest, position: int) -> int:
     """The token that spells the content at a position; never the EOS token."""
     for content, end in request.segments:
@@ -120,11 +147,14 @@ def _token(request: EngineRequest, position: int) -> int:
 class _Future:
     """Result of a batch: waiting for it moves the clock to its end."""
 
-    def __init__(self, run: OracleRun, output: Any, end_ps: int, samples: dict[str, bool]) -> None:
+    def __init__(
+        self, run: OracleRun, output: Any, end_ps: int, samples: dict[str, bool], drafts: dict[str, int]
+    ) -> None:
         self.run = run
         self.output = output
         self.end_ps = end_ps
         self.samples = samples
+        self.drafts = drafts
 
     def result(self) -> Any:
         from vllm.v1.outputs import ModelRunnerOutput  # noqa: PLC0415
@@ -138,7 +168,9 @@ class _Future:
         return ModelRunnerOutput(
             req_ids=ids,
             req_id_to_index={name: i for i, name in enumerate(ids)},
-            sampled_token_ids=[[run.next_token(name)] if self.samples[name] else [] for name in ids],
+            sampled_token_ids=[
+                run.next_tokens(name, self.drafts[name]) if self.samples[name] else [] for name in ids
+            ],
         )
 
 
@@ -148,6 +180,8 @@ class OracleRun:
     Attributes:
         steps: every call of ``schedule``, as our engine reports it.
         outputs: (time in ps, request id, ``first`` or the finish reason) in order.
+        refused: (time in ps, request id, ``queue_full``) in order.
+        prefix_queries, prefix_hits: what ``vllm:prefix_cache_queries`` and ``_hits`` would say.
     """
 
     def __init__(self, schedule: Schedule) -> None:
@@ -166,6 +200,7 @@ class OracleRun:
                     self.abort_requests(self.aborts_queue.get_nowait())
 
         self.schedule = schedule
+        self.acceptance = schedule.make_acceptance()
         self.now = 0
         self.gpu_free_ps = 0
         self.steps: list[StepRecord] = []
@@ -177,7 +212,12 @@ class OracleRun:
             key=lambda event: (event[0], event[2] is None),
         )
         self.next_event = 0
+        self.refused: list[tuple[int, int, str]] = []
         self.preempted: list[int] = []
+        self.seen: set[int] = set()
+        self.taken: set[str] = set()
+        self.first_ps: dict[str, int] = {}
+        self.ended: dict[str, int] = {}
         self.hasher = None
         if schedule.config.enable_prefix_caching:
             hash_fn = get_hash_fn_by_name("sha256")
@@ -192,10 +232,15 @@ class OracleRun:
         core.log_stats = False
         core.batch_queue_size = 2 if schedule.config.async_scheduling else 1
         core.batch_queue = deque(maxlen=2) if schedule.config.async_scheduling else None
-        core.is_mm_encoder_only = core.is_pooling_model = core.check_for_draft_tokens = False
+        core.is_mm_encoder_only = core.is_pooling_model = False
+        core.is_ec_consumer = True
+        core.async_scheduling = schedule.config.async_scheduling
+        core.check_for_draft_tokens = schedule.config.num_speculative_tokens > 0
         core.aborts_queue = queue.Queue()
         core._weight_version = None
-        core.model_executor = SimpleNamespace(execute_model=self._execute, sample_tokens=self._sample)
+        core.model_executor = SimpleNamespace(
+            execute_model=self._execute, sample_tokens=self._sample, take_draft_token_ids=self._draft
+        )
         self.core = core
         self._last_future: _Future | None = None
 
@@ -207,14 +252,35 @@ class OracleRun:
 
         self.scheduler._preempt_request = record_preemption
 
-    def next_token(self, name: str) -> int:
+        self.prefix_queries = self.prefix_hits = 0
+        manager = self.scheduler.kv_cache_manager
+        take_stats = manager.make_prefix_cache_stats
+
+        def record_stats() -> Any:
+            stats = take_stats()
+            if stats is not None:
+                self.prefix_queries += stats.queries
+                self.prefix_hits += stats.hits
+            return stats
+
+        manager.make_prefix_cache_stats = record_stats
+
+    def next_tokens(self, name: str, drafts: int) -> list[int]:
+        """What the model would sample: the accepted drafts and one token more."""
         state = self.scheduler.requests.get(name)
         if state is None:
-            return 3
+            return [3]
         request = self.requests[name]
-        ends_now = state.num_tokens + 1 == request.prompt_tokens + request.output_tokens
-        stops_itself = request.output_tokens < request.max_tokens
-        return EOS if ends_now and stops_itself else _token(request, state.num_tokens)
+        known = state.num_tokens
+        count = 1
+        if drafts:
+            assert self.acceptance is not None
+            count += self.acceptance.accepted(request.request_id, known - request.prompt_tokens, drafts)
+        tokens = [_token(request, position) for position in range(known, known + count)]
+        last = request.prompt_tokens + request.output_tokens - 1
+        if request.output_tokens < request.max_tokens and known <= last < known + count:
+            tokens[last - known] = EOS
+        return tokens
 
     def _execute(self, output: Any, non_block: bool = True) -> _Future:
         scheduler = self.scheduler
@@ -237,7 +303,15 @@ class OracleRun:
         )
         self.preempted = []
         end_ps = self._batch_end(tokens, context, samples)
-        self._last_future = _Future(self, output, end_ps, samples)
+        padded = {r.req_id for r in output.scheduled_new_reqs} | set(
+            output.scheduled_cached_reqs.resumed_req_ids
+        )
+        drafts = {
+            name: 0 if name in padded else len(output.scheduled_spec_decode_tokens.get(name, ()))
+            for name in tokens
+        }
+        self._last_batch = list(tokens)
+        self._last_future = _Future(self, output, end_ps, samples, drafts)
         return self._last_future
 
     def _batch_end(self, tokens: dict[str, int], context: dict[str, int], samples: dict[str, bool]) -> int:
@@ -257,16 +331,56 @@ class OracleRun:
     def _sample(self, grammar_output: Any, non_block: bool = False) -> Any:
         return self._last_future
 
+    def _draft(self) -> Any:
+        from vllm.v1.outputs import DraftTokenIds  # noqa: PLC0415
+
+        drafts = [3] * self.schedule.config.num_speculative_tokens
+        return DraftTokenIds(list(self._last_batch), [list(drafts) for _ in self._last_batch])
+
+    def _refused(self, now: int) -> bool:
+        """Whether vLLM's front end answers 503 to a request that arrives now."""
+        if self.schedule.config.rules.missing_settings:
+            return False
+        from vllm.exceptions import MaxQueuedTokensError, QueueOverflowError  # noqa: PLC0415
+        from vllm.v1.engine.async_llm import AsyncLLM  # noqa: PLC0415
+
+        # The front end counts what it has heard of: outputs at this very instant come after.
+        ended = {name for name, t in self.ended.items() if t < now}
+        prefilling = {name for name in self.taken - ended if self.first_ps.get(name, now) >= now}
+        front_end = SimpleNamespace(
+            scheduler_config=self.scheduler.scheduler_config,
+            admission_stats=None,
+            logger_manager=None,
+            get_num_unfinished_requests=lambda: len(self.taken - ended),
+            get_num_queued_tokens=lambda: sum(self.requests[name].prompt_tokens for name in prefilling),
+        )
+        front_end._record_admission_rejection = lambda reason: None
+        try:
+            AsyncLLM.check_admission(front_end)
+        except (QueueOverflowError, MaxQueuedTokensError):
+            return True
+        return False
+
+    def _lora(self, adapter: int | None) -> Any:
+        from vllm.lora.request import LoRARequest  # noqa: PLC0415
+
+        return None if adapter is None else LoRARequest(f"adapter{adapter}", adapter + 1, "/adapter")
+
     def _take_input(self) -> None:
         from vllm.sampling_params import SamplingParams  # noqa: PLC0415
         from vllm.v1.request import Request  # noqa: PLC0415
 
         while self.next_event < len(self.events) and self.events[self.next_event][0] <= self.now:
-            _, name, request = self.events[self.next_event]
+            t, name, request = self.events[self.next_event]
             self.next_event += 1
             if request is None:
                 self.core.abort_requests([name])
+                self.ended.setdefault(name, -1)
                 continue
+            if self._refused(t):
+                self.refused.append((t, request.request_id, "queue_full"))
+                continue
+            self.taken.add(name)
             params = SamplingParams(
                 max_tokens=request.max_tokens, ignore_eos=True, stop_token_ids=[EOS], temperature=0.0
             )
@@ -278,6 +392,7 @@ class OracleRun:
                     pooling_params=None,
                     arrival_time=float(request.request_id),
                     priority=request.priority,
+                    lora_request=self._lora(request.lora),
                     block_hasher=self.hasher,
                 )
             )
@@ -287,24 +402,27 @@ class OracleRun:
             outputs, executed = self.core.step()
         else:
             outputs, executed = self.core.step_with_batch_queue()
+        self.core.post_step(executed)
         for output in (o for per_client in (outputs or {}).values() for o in per_client.outputs):
             request_id = int(output.request_id)
             first = request_id not in self.seen
             if first and output.new_token_ids:
                 self.seen.add(request_id)
+                self.first_ps[output.request_id] = self.now
                 self.outputs.append((self.now, request_id, "first"))
             if output.finish_reason is not None:
                 self.outputs.append((self.now, request_id, str(output.finish_reason)))
+                self.ended.setdefault(output.request_id, self.now)
         return bool(executed)
 
     def run(self) -> OracleRun:
         """Run to the end, as ``EngineCoreProc.run_busy_loop`` does."""
-        self.seen: set[int] = set()
         core = self.core
         while True:
             self._take_input()
             if not self.scheduler.has_requests() and not core.batch_queue:
                 if self.next_event == len(self.events):
+                    self.scheduler.kv_cache_manager.make_prefix_cache_stats()
                     return self
                 self.now = max(self.now, self.events[self.next_event][0])
                 continue

@@ -35,8 +35,10 @@ Output = tuple[int, int, str]
 class Decisions:
     """What one scheduler did with one schedule."""
 
-    steps: list[StepRecord]
-    outputs: list[Output]
+    steps: list[StepRecord] = field(default_factory=list)
+    outputs: list[Output] = field(default_factory=list)
+    refused: list[Output] = field(default_factory=list)
+    prefix_cache: tuple[int, int] = (0, 0)
 
 
 class _NoItl:
@@ -46,8 +48,10 @@ class _NoItl:
 
 def run_ours(schedule: Schedule) -> Decisions:
     """The schedule through the plain engine, which is driven as a replica drives it."""
-    decisions = Decisions([], [])
-    engine = PlainEngine(schedule.config, schedule.step_time, _NoItl(), decisions.steps.append)
+    decisions = Decisions()
+    engine = PlainEngine(
+        schedule.config, schedule.step_time, _NoItl(), decisions.steps.append, schedule.make_acceptance()
+    )
     events: list[tuple[int, Any]] = sorted(
         [*schedule.arrivals, *schedule.aborts], key=lambda event: (event[0], isinstance(event[1], int))
     )
@@ -66,14 +70,18 @@ def run_ours(schedule: Schedule) -> Decisions:
             advance_to(t)
         if not isinstance(what, int):
             refused = engine.submit(what, now)
-            assert refused is None, refused
-            alive.add(what.request_id)
+            if refused is None:
+                alive.add(what.request_id)
+            else:
+                decisions.refused.append((now, what.request_id, refused))
         elif what in alive:
             engine.abort(what, now)
             alive.discard(what)
     while (t := engine.next_time()) is not None:
         advance_to(t)
     assert not alive, f"requests without an end: {sorted(alive)}"
+    counters = engine.peek(0).counters
+    decisions.prefix_cache = (counters.prefix_cache_queries, counters.prefix_cache_hits)
     return decisions
 
 
@@ -82,7 +90,7 @@ def run_vllm(schedule: Schedule) -> Decisions:
     from validation.oracle import OracleRun  # noqa: PLC0415  (needs vLLM)
 
     run = OracleRun(schedule).run()
-    return Decisions(run.steps, run.outputs)
+    return Decisions(run.steps, run.outputs, run.refused, (run.prefix_queries, run.prefix_hits))
 
 
 @dataclass
@@ -118,6 +126,8 @@ class Tally:
             self.prefix_hits += sum(hit > 0 for _, hit in step.admitted)
         steps = list(_differences(ours.steps, theirs.steps))
         outputs = list(_differences(ours.outputs, theirs.outputs))
+        outputs += _differences(ours.refused, theirs.refused)
+        outputs += _differences([ours.prefix_cache], [theirs.prefix_cache])
         self.differing_steps += len(steps)
         self.differing_outputs += len(outputs)
         if steps or outputs:
@@ -136,11 +146,11 @@ def _differences(ours: list[Any], theirs: list[Any]) -> Iterator[tuple[int, Any,
             yield index, a, b
 
 
-def compare_with_vllm(first_seed: int, count: int, max_requests: int) -> Tally:
+def compare_with_vllm(first_seed: int, count: int, max_requests: int, version: str) -> Tally:
     """Run ``count`` random schedules through both."""
     tally = Tally()
     for seed in range(first_seed, first_seed + count):
-        schedule = draw_schedule(seed, max_requests)
+        schedule = draw_schedule(seed, max_requests, version)
         tally.add(f"seed {seed}", schedule, run_ours(schedule), run_vllm(schedule))
     return tally
 
@@ -158,7 +168,7 @@ def write_log(path: Path, first_seed: int, count: int, max_requests: int, versio
     """Record what vLLM does with random schedules."""
     entries = []
     for seed in range(first_seed, first_seed + count):
-        schedule = draw_schedule(seed, max_requests)
+        schedule = draw_schedule(seed, max_requests, version)
         theirs = run_vllm(schedule)
         entries.append(
             {"seed": seed, "schedule": schedule.to_json(), "steps": theirs.steps, "outputs": theirs.outputs}
@@ -212,7 +222,7 @@ def main(arguments: list[str] | None = None) -> int:
         tally = compare_with_logs()
     else:
         print(f"comparing with vLLM {version}")
-        tally = compare_with_vllm(args.seed, args.schedules, args.max_requests)
+        tally = compare_with_vllm(args.seed, args.schedules, args.max_requests, version.rsplit(".", 1)[0])
     for example in tally.examples[:5]:
         print(example)
     print(
