@@ -10,130 +10,18 @@ queue, 1 ms sleep), which here reads a virtual clock. The front end's limits are
 
 from __future__ import annotations
 
-import json
-import os
-import tempfile
 from collections import deque
-from functools import cache
 from types import SimpleNamespace
 from typing import Any
 
 from simulator.engines.protocol import EngineRequest
 from simulator.engines.vllm.plain import EMPTY_LOOP_SLEEP_PS, StepRecord
+from validation.decisions import Decisions
 from validation.schedules import Schedule
+from validation.vllm_install import EOS, make_scheduler
 
-EOS = 2
-
-
-def vllm_version() -> str | None:
-    """Version of the installed vLLM, or None."""
-    os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
-    os.environ.setdefault("HF_HUB_OFFLINE", "1")
-    os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
-    try:
-        import vllm  # noqa: PLC0415
-    except ImportError:
-        return None
-    return str(vllm.__version__)
-
-
-@cache
-def _base_config() -> Any:
-    """A vLLM configuration for a tiny model; the scheduler reads no more of the model than its lengths."""
-    from vllm.config import CacheConfig, DeviceConfig, ModelConfig, SchedulerConfig, VllmConfig  # noqa: PLC0415
-
-    shape = {
-        "architectures": ["LlamaForCausalLM"],
-        "model_type": "llama",
-        "hidden_size": 64,
-        "intermediate_size": 128,
-        "num_hidden_layers": 1,
-        "num_attention_heads": 4,
-        "num_key_value_heads": 4,
-        "vocab_size": 32000,
-        "max_position_embeddings": 8192,
-        "bos_token_id": 1,
-        "eos_token_id": EOS,
-        "torch_dtype": "bfloat16",
-    }
-    with tempfile.TemporaryDirectory() as folder:
-        with open(f"{folder}/config.json", "w", encoding="utf-8") as file:
-            json.dump(shape, file)
-        model = ModelConfig(
-            model=folder, tokenizer=folder, skip_tokenizer_init=True, dtype="bfloat16", max_model_len=8192
-        )
-        return VllmConfig(
-            model_config=model,
-            scheduler_config=SchedulerConfig(max_model_len=8192, is_encoder_decoder=False),
-            cache_config=CacheConfig(block_size=16, gpu_memory_utilization=0.9),
-            device_config=DeviceConfig(device="cpu"),
-        )
-
-
-def _make_scheduler(schedule: Schedule) -> Any:
-    import torch  # noqa: PLC0415
-    from vllm.v1.core.sched.async_scheduler import AsyncScheduler  # noqa: PLC0415
-    from vllm.v1.core.sched.scheduler import Scheduler  # noqa: PLC0415
-    from vllm.v1.kv_cache_interface import FullAttentionSpec, KVCacheConfig, KVCacheGroupSpec  # noqa: PLC0415
-    from vllm.v1.structured_output import StructuredOutputManager  # noqa: PLC0415
-
-    ours = schedule.config
-    config = _base_config()
-    settings = config.scheduler_config
-    for name in ours.rules.missing_settings:
-        assert not hasattr(settings, name), f"this vLLM has {name}"
-    settings.max_num_seqs = ours.max_num_seqs
-    settings.max_num_batched_tokens = ours.max_num_batched_tokens
-    settings.max_num_scheduled_tokens = ours.max_num_batched_tokens
-    settings.enable_chunked_prefill = ours.enable_chunked_prefill
-    settings.async_scheduling = ours.async_scheduling
-    settings.policy = ours.policy
-    settings.scheduler_reserve_full_isl = ours.scheduler_reserve_full_isl
-    settings.watermark = ours.watermark
-    settings.long_prefill_token_threshold = ours.long_prefill_token_threshold
-    if not ours.rules.missing_settings:
-        settings.max_num_active_seqs = ours.max_num_active_seqs
-        settings.long_prefill_token_threshold_adaptive = ours.long_prefill_token_threshold_adaptive
-        settings.max_num_queued_reqs = ours.max_num_queued_reqs
-        settings.max_num_queued_tokens = ours.max_num_queued_tokens
-    config.lora_config = None if ours.max_loras is None else _stand_in_lora_config(ours.max_loras)
-    config.speculative_config = _speculative_config(ours.num_speculative_tokens)
-    config.model_config.max_model_len = ours.max_model_len
-    config.cache_config.block_size = ours.block_size
-    config.cache_config.enable_prefix_caching = ours.enable_prefix_caching
-    config.cache_config.num_gpu_blocks = ours.num_gpu_blocks
-    spec = FullAttentionSpec(block_size=ours.block_size, num_kv_heads=1, head_size=1, dtype=torch.float32)
-    cls = AsyncScheduler if ours.async_scheduling else Scheduler
-    return cls(
-        vllm_config=config,
-        kv_cache_config=KVCacheConfig(
-            num_blocks=ours.num_gpu_blocks,
-            kv_cache_tensors=[],
-            kv_cache_groups=[KVCacheGroupSpec(["layer"], spec)],
-        ),
-        block_size=ours.block_size,
-        log_stats=True,
-        structured_output_manager=StructuredOutputManager(config),
-    )
-
-
-def _stand_in_lora_config(max_loras: int) -> Any:
-    return SimpleNamespace(max_loras=max_loras)
-
-
-def _speculative_config(num_speculative_tokens: int) -> Any:
-    """An EAGLE head's settings, without a model for vLLM to read."""
-    if num_speculative_tokens == 0:
-        return None
-    from vllm.config import SpeculativeConfig  # noqa: PLC0415
-
-    config = SpeculativeConfig.__new__(SpeculativeConfig)
-    config.method = "eagle"
-    config.num_speculative_tokens = num_speculative_tokens
-    config.parallel_drafting = False
-    config.disable_eagle_block_drop = False
-    config.num_speculative_tokens_per_batch_size = None
-    return config
+MAX_IDLE_LOOPS = 10_000
+"""Loops of the engine core without a scheduled request after which it is taken to be stuck."""
 
 
 def _token(request: EngineRequest, position: int) -> int:
@@ -216,6 +104,7 @@ class OracleRun:
         self.preempted: list[int] = []
         self.seen: set[int] = set()
         self.taken: set[str] = set()
+        self.new_names: set[str] = set()
         self.first_ps: dict[str, int] = {}
         self.ended: dict[str, int] = {}
         self.hasher = None
@@ -227,7 +116,7 @@ class OracleRun:
         core: Any = Core()
         import queue  # noqa: PLC0415
 
-        core.scheduler = self.scheduler = _make_scheduler(schedule)
+        core.scheduler = self.scheduler = make_scheduler(schedule.config)
         core.vllm_config = self.scheduler.vllm_config
         core.log_stats = False
         core.batch_queue_size = 2 if schedule.config.async_scheduling else 1
@@ -253,6 +142,7 @@ class OracleRun:
         self.scheduler._preempt_request = record_preemption
 
         self.prefix_queries = self.prefix_hits = 0
+        self._watch_rare_events()
         manager = self.scheduler.kv_cache_manager
         take_stats = manager.make_prefix_cache_stats
 
@@ -265,6 +155,47 @@ class OracleRun:
 
         manager.make_prefix_cache_stats = record_stats
 
+    def _watch_rare_events(self) -> None:
+        """Set marks (see `validation.coverage`) where the steps do not show what happened."""
+        self.marks: set[str] = set()
+        pool = self.scheduler.kv_cache_manager.block_pool
+        evict = pool._maybe_evict_cached_block
+        cached = pool.cached_block_hash_to_block
+        insert = cached.insert
+        finish = self.scheduler.finish_requests
+        queue = getattr(self.scheduler, "skipped_waiting", self.scheduler.waiting)
+        requeue = queue.prepend_requests
+
+        def watched_evict(block: Any) -> bool:
+            evicted = bool(evict(block))
+            if evicted:
+                self.marks.add("eviction")
+            return evicted
+
+        def watched_insert(key: Any, block: Any) -> None:
+            if cached.get_one_block(key) is not None:
+                self.marks.add("content held twice")
+            insert(key, block)
+
+        def watched_finish(names: Any, status: Any) -> Any:
+            for name in [names] if isinstance(names, str) else names:
+                state = self.scheduler.requests.get(name)
+                if name in self.new_names:
+                    self.marks.add("abort before it was seen")
+                elif state is not None:
+                    self.marks.add(f"abort while {state.status.name.lower()}")
+            return finish(names, status)
+
+        def watched_requeue(requests: Any) -> None:
+            if self.schedule.config.max_loras is not None:
+                self.marks.add("adapter over max_loras")
+            requeue(requests)
+
+        pool._maybe_evict_cached_block = watched_evict
+        cached.insert = watched_insert
+        self.scheduler.finish_requests = watched_finish
+        queue.prepend_requests = watched_requeue
+
     def next_tokens(self, name: str, drafts: int) -> list[int]:
         """What the model would sample: the accepted drafts and one token more."""
         state = self.scheduler.requests.get(name)
@@ -276,6 +207,10 @@ class OracleRun:
         if drafts:
             assert self.acceptance is not None
             count += self.acceptance.accepted(request.request_id, known - request.prompt_tokens, drafts)
+            if count > 1:
+                self.marks.add("draft accepted")
+            if count <= drafts:
+                self.marks.add("draft rejected")
         tokens = [_token(request, position) for position in range(known, known + count)]
         last = request.prompt_tokens + request.output_tokens - 1
         if request.output_tokens < request.max_tokens and known <= last < known + count:
@@ -381,6 +316,7 @@ class OracleRun:
                 self.refused.append((t, request.request_id, "queue_full"))
                 continue
             self.taken.add(name)
+            self.new_names.add(name)
             params = SamplingParams(
                 max_tokens=request.max_tokens, ignore_eos=True, stop_token_ids=[EOS], temperature=0.0
             )
@@ -396,6 +332,12 @@ class OracleRun:
                     block_hasher=self.hasher,
                 )
             )
+        self.new_names.clear()
+
+    def decisions(self) -> Decisions:
+        """What vLLM did, once `run` is through."""
+        counts = (self.prefix_queries, self.prefix_hits)
+        return Decisions(self.steps, self.outputs, self.refused, counts, self.marks)
 
     def _step(self) -> bool:
         if self.core.batch_queue is None:
@@ -418,6 +360,7 @@ class OracleRun:
     def run(self) -> OracleRun:
         """Run to the end, as ``EngineCoreProc.run_busy_loop`` does."""
         core = self.core
+        idle = 0
         while True:
             self._take_input()
             if not self.scheduler.has_requests() and not core.batch_queue:
@@ -427,5 +370,8 @@ class OracleRun:
                 self.now = max(self.now, self.events[self.next_event][0])
                 continue
             executed = self._step()
+            idle = 0 if executed else idle + 1
+            if idle > MAX_IDLE_LOOPS:
+                raise RuntimeError("vLLM waits for ever: a request can never fit")
             if not executed and self.scheduler.has_requests():
                 self.now += EMPTY_LOOP_SLEEP_PS

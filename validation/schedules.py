@@ -98,76 +98,108 @@ def draw_schedule(seed: int, max_requests: int = 60, version: str = "0.32") -> S
         version: vLLM release; settings that it does not have are left out.
     """
     rng = Random(f"{seed}/{version}")
-    has_new_settings = not rules_of(version).missing_settings
-    block_size = rng.choice([1, 2, 4, 8, 16, 16, 32, 64, 128])
+    block_size = rng.choice([1, 1, 2, 4, 8, 16, 16, 32, 64, 128, 128])
     max_prompt = rng.choice([8, 40, 150, 400] if block_size < 32 else [40, 150, 400, 500])
     max_output = rng.choice([1, 6, 30, 30, 120])
-    step_ms = rng.choice([1, 5, 20])
+    step_ps = rng.choice([1, 5, 20]) * PS_PER_MS
     drafts = rng.choice([1, 2, 3, 5]) if rng.random() < 0.35 else 0
     max_loras = rng.choice([1, 1, 2]) if rng.random() < 0.35 else None
-    caching = rng.random() < 0.75
-    count = rng.randint(3, max_requests)
+    crowded = rng.random() < 0.45  # blocks for few of many requests
+    count = rng.randint(max_requests // 2 if crowded else 3, max_requests)
     requests = _draw_requests(rng, count, max_prompt, max_output, block_size, max_loras)
+    config = _draw_config(rng, requests, block_size, drafts, max_loras, crowded, version)
+    if rng.random() < 0.3:  # steps that end on a grid on which requests arrive too
+        step_time = LinearStepTime(step_ps, 0, 0, 0)
+        tick = step_ps
+    else:
+        step_time = LinearStepTime(
+            base_ps=step_ps,
+            per_token_ps=rng.randrange(0, 50) * PS_PER_US,
+            per_context_token_ps=rng.randrange(0, 2000) * 1000,
+            host_base_ps=rng.choice([0, step_ps // 10, step_ps * 2]),
+        )
+        tick = 1
+    gap_ps = rng.choice([0.0, 0.0, 0.5, 2.0] if crowded else [0.0, 0.5, 2.0, 8.0, 40.0]) * step_ps
+    now = 0
+    arrivals = []
+    aborts = []
+    abort_share = rng.choice([0.0, 0.0, 0.15, 0.5])
+    abort_steps = rng.choice([0.3, 3, 10, 40])
+    for request in requests:
+        now += round(rng.expovariate(1.0) * gap_ps / tick) * tick
+        arrivals.append((now, request))
+        if rng.random() < abort_share:
+            after = round(rng.expovariate(1.0) * abort_steps * step_ps / tick) * tick
+            aborts.append((now + after, request.request_id))
+    rates = tuple(rng.choice([0.3, 0.8, 1.0]) for _ in range(2)) if drafts else ()
+    schedule = Schedule(config, step_time, arrivals, sorted(aborts), rates)
+    return _abort_victims(rng, schedule) if crowded and rng.random() < 0.6 else schedule
+
+
+def _abort_victims(rng: Random, schedule: Schedule) -> Schedule:
+    """Aborts a few requests right after their preemption, which a random abort seldom meets."""
+    from validation.engines import run_plain  # noqa: PLC0415  (which runs schedules)
+
+    steps = run_plain(schedule)[0].steps
+    preempted = [(step.time_ps, request_id) for step in steps for request_id in step.preempted]
+    chosen = rng.sample(preempted, min(len(preempted), rng.choice([1, 1, 5])))
+    aborts = [(t + rng.choice([0, 1, 1, 10**9]), request_id) for t, request_id in chosen]
+    return replace(schedule, aborts=sorted([*schedule.aborts, *aborts]))
+
+
+def _draw_config(
+    rng: Random,
+    requests: list[EngineRequest],
+    block_size: int,
+    drafts: int,
+    max_loras: int | None,
+    crowded: bool,
+    version: str,
+) -> EngineConfig:
+    has_new_settings = not rules_of(version).missing_settings
+    longest_prompt = max(r.prompt_tokens for r in requests)
     longest = max(r.prompt_tokens + min(r.output_tokens, r.max_tokens) for r in requests)
     max_model_len = max(r.prompt_tokens + r.max_tokens for r in requests) + rng.choice([0, 0, 1, 50])
     if drafts and not has_new_settings:
         max_model_len += drafts + 1  # vLLM 0.26 fails on a batch that pads a request to the very end
     chunked = rng.random() < 0.7
-    max_num_seqs = rng.choice([1, 2, 4, 8, 32, 64, 1024])
+    max_num_seqs = rng.choice([8, 32, 64, 256, 256, 1024] if crowded else [1, 1, 1, 2, 4, 8, 64, 256])
     budget = rng.choice([8, 32, 64, 256, 512, 2048])
+    if max_num_seqs == 256 and longest_prompt > 256 and rng.random() < 0.7:
+        budget = 256
     if not chunked:
         budget = max(budget, max_model_len)
     fits = -(-min(longest + 3 * drafts + 2, max_model_len) // block_size) + 1
-    threshold = max(rng.choice([1, 4, 16, 100]), drafts + 1) if rng.random() < 0.35 else 0
-    limits_queue = has_new_settings and rng.random() < 0.4
-    config = EngineConfig(
-        num_gpu_blocks=1 + max(fits, round(fits * rng.choice([1.0, 1.0, 1.1, 1.2, 1.5, 2.0, 3.0, 8.0]))),
+    factor = rng.choice([1.0, 1.0, 1.1, 1.3] if crowded else [1.0, 1.2, 2.0, 3.0, 8.0])
+    threshold = max(rng.choice([1, 4, 16, 100]), drafts + 1) if rng.random() < 0.4 else 0
+    limits_reqs = has_new_settings and rng.random() < 0.4
+    limits_tokens = has_new_settings and rng.random() < 0.4
+    least = len(requests) // 3 if crowded else 1
+    return EngineConfig(
+        num_gpu_blocks=1 + max(fits, round(fits * factor)),
         max_model_len=max_model_len,
         max_num_seqs=max_num_seqs,
         max_num_active_seqs=(
-            rng.randint(1, min(8, max_num_seqs)) if has_new_settings and rng.random() < 0.2 else None
+            rng.randint(min(4, max_num_seqs), min(16, max_num_seqs))
+            if has_new_settings and rng.random() < 0.25
+            else None
         ),
         max_num_batched_tokens=max(budget, max_num_seqs, drafts + 1),
         block_size=block_size,
-        enable_prefix_caching=caching,
+        enable_prefix_caching=rng.random() < 0.75,
         enable_chunked_prefill=chunked,
         async_scheduling=rng.random() < 0.6,
-        policy="priority" if rng.random() < 0.35 else "fcfs",
-        scheduler_reserve_full_isl=rng.random() < 0.65,
+        policy="priority" if rng.random() < 0.4 else "fcfs",
+        scheduler_reserve_full_isl=rng.random() < 0.6,
         watermark=rng.choice([0.0, 0.0, 0.05, 0.2]),
         long_prefill_token_threshold=min(threshold, max_model_len),
-        long_prefill_token_threshold_adaptive=has_new_settings and rng.random() < 0.3,
-        max_num_queued_reqs=rng.randint(1, count) if limits_queue and rng.random() < 0.6 else None,
-        max_num_queued_tokens=rng.randint(1, 4 * max_prompt) if limits_queue and rng.random() < 0.6 else None,
+        long_prefill_token_threshold_adaptive=has_new_settings and rng.random() < 0.6,
+        max_num_queued_reqs=rng.randint(least, len(requests)) if limits_reqs else None,
+        max_num_queued_tokens=rng.randint(longest_prompt, 20 * longest_prompt) if limits_tokens else None,
         max_loras=max_loras,
         num_speculative_tokens=drafts,
         vllm_version=version,
     )
-    if rng.random() < 0.3:  # steps that end on a grid on which requests arrive too
-        step_time = LinearStepTime(step_ms * PS_PER_MS, 0, 0, 0)
-        tick = step_ms * PS_PER_MS
-    else:
-        step_time = LinearStepTime(
-            base_ps=step_ms * PS_PER_MS,
-            per_token_ps=rng.randrange(0, 50) * PS_PER_US,
-            per_context_token_ps=rng.randrange(0, 2000) * 1000,
-            host_base_ps=rng.choice([0, step_ms * PS_PER_MS // 10, step_ms * PS_PER_MS * 2]),
-        )
-        tick = 1
-    gap_ps = rng.choice([0.0, 0.0, 0.5, 2.0, 8.0, 40.0]) * step_ms * PS_PER_MS
-    now = 0
-    arrivals = []
-    aborts = []
-    abort_share = rng.choice([0.0, 0.0, 0.15, 0.5])
-    abort_steps = rng.choice([3, 10, 40])
-    for request in requests:
-        now += round(rng.expovariate(1.0) * gap_ps / tick) * tick
-        arrivals.append((now, request))
-        if rng.random() < abort_share:
-            after = round(rng.expovariate(1.0) * abort_steps * step_ms * PS_PER_MS / tick) * tick
-            aborts.append((now + after, request.request_id))
-    rates = tuple(rng.choice([0.3, 0.8, 1.0]) for _ in range(2)) if drafts else ()
-    return Schedule(config, step_time, arrivals, sorted(aborts), rates)
 
 
 def _draw_requests(
@@ -176,10 +208,11 @@ def _draw_requests(
     groups = rng.choice([0, 1, 2, 5])
     stops_early = rng.choice([0.0, 0.3, 1.0])
     repeats = rng.choice([0.1, 0.3])
-    adapters = None if max_loras is None else max_loras + rng.choice([0, 1, 2])
+    short = rng.choice([0.0, 0.4])
+    adapters = None if max_loras is None else max_loras + rng.choice([1, 2, 3])
     requests: list[EngineRequest] = []
     for request_id in range(count):
-        prompt = rng.randint(1, max_prompt)
+        prompt = rng.randint(1, min(8, max_prompt) if rng.random() < short else max_prompt)
         kind = rng.random()
         if kind < 0.06:
             prompt = 1
