@@ -4,7 +4,7 @@ BIN := .venv/bin
 SCENARIO ?= experiments/spiky.yaml
 ARGS ?=
 
-.PHONY: run test setup setup-test lint types unit schema docs clean
+.PHONY: run test setup setup-test lint types unit schema docs clean validate-scheduler
 
 setup: .venv/.installed
 .venv/.installed: pyproject.toml
@@ -32,6 +32,15 @@ types:
 
 unit:
 	$(BIN)/python -m pytest
+
+# A Python that has vLLM and the project's dependencies, and a folder that holds another release's vllm package.
+VLLM_PYTHON ?= $(BIN)/python
+VLLM_PATH ?=
+SCHEDULES ?= 5000
+validate-scheduler: setup  ## Compare the engines with vLLM's own scheduler; without vLLM, with its logs.
+	$(VLLM_PYTHON) -m validation.scheduler --schedules $(SCHEDULES)
+	$(if $(VLLM_PATH),$(VLLM_PYTHON) -m validation.scheduler --schedules $(SCHEDULES) --vllm-path $(VLLM_PATH))
+	$(VLLM_PYTHON) -m validation.real_engine
 
 docs:  ## Write the reference pages from the code.
 	$(BIN)/python -m simulator.scenario.reference docs/reference

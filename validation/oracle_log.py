@@ -36,7 +36,7 @@ def write_log(path: Path, entries: Iterable[LogEntry]) -> None:
         {
             "name": entry.name,
             "schedule": entry.schedule.to_json(),
-            "steps": list(_pack(entry.decisions.steps)),
+            "steps": list(pack_steps(entry.decisions.steps)),
             "outputs": entry.decisions.outputs,
             "refused": entry.decisions.refused,
             "prefix_cache": entry.decisions.prefix_cache,
@@ -51,7 +51,7 @@ def read_log(path: Path) -> Iterator[LogEntry]:
     """The entries of a file."""
     for entry in json.loads(lzma.decompress(path.read_bytes())):
         decisions = Decisions(
-            steps=list(_unpack(entry["steps"])),
+            steps=list(unpack_steps(entry["steps"])),
             outputs=[(now, request_id, what) for now, request_id, what in entry["outputs"]],
             refused=[(now, request_id, what) for now, request_id, what in entry["refused"]],
             prefix_cache=(entry["prefix_cache"][0], entry["prefix_cache"][1]),
@@ -60,7 +60,8 @@ def read_log(path: Path) -> Iterator[LogEntry]:
         yield LogEntry(entry["name"], Schedule.from_json(entry["schedule"]), decisions)
 
 
-def _pack(steps: list[StepRecord]) -> Iterator[list[Any]]:
+def pack_steps(steps: list[StepRecord]) -> Iterator[list[Any]]:
+    """Steps as short rows of JSON."""
     before: StepRecord | None = None
     for step in steps:
         ids = [request_id for request_id, _, _ in step.scheduled]
@@ -78,7 +79,8 @@ def _pack(steps: list[StepRecord]) -> Iterator[list[Any]]:
         before = step
 
 
-def _unpack(rows: list[list[Any]]) -> Iterator[StepRecord]:
+def unpack_steps(rows: list[list[Any]]) -> Iterator[StepRecord]:
+    """The steps that `pack_steps` was given."""
     before: StepRecord | None = None
     for elapsed, packed, admitted, preempted, running, num_waiting, num_free_blocks in rows:
         scheduled = _next_decode(before) if packed == 0 else [(i, n, c) for i, n, c in packed]

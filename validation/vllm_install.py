@@ -31,18 +31,15 @@ def vllm_version() -> str | None:
     return str(vllm.__version__)
 
 
-@cache
-def _base_config() -> Any:
-    """A vLLM configuration for a tiny model; the scheduler reads no more of the model than its lengths."""
-    from vllm.config import CacheConfig, DeviceConfig, ModelConfig, SchedulerConfig, VllmConfig  # noqa: PLC0415
-
-    shape = {
+def tiny_model_config() -> dict[str, Any]:
+    """``config.json`` of a Llama small enough for any machine."""
+    return {
         "architectures": ["LlamaForCausalLM"],
         "model_type": "llama",
-        "hidden_size": 64,
-        "intermediate_size": 128,
+        "hidden_size": 256,
+        "intermediate_size": 512,
         "num_hidden_layers": 1,
-        "num_attention_heads": 4,
+        "num_attention_heads": 8,
         "num_key_value_heads": 4,
         "vocab_size": 32000,
         "max_position_embeddings": 8192,
@@ -50,9 +47,16 @@ def _base_config() -> Any:
         "eos_token_id": EOS,
         "torch_dtype": "bfloat16",
     }
+
+
+@cache
+def _base_config() -> Any:
+    """A vLLM configuration for a tiny model; the scheduler reads no more of the model than its lengths."""
+    from vllm.config import CacheConfig, DeviceConfig, ModelConfig, SchedulerConfig, VllmConfig  # noqa: PLC0415
+
     with tempfile.TemporaryDirectory() as folder:
         with open(f"{folder}/config.json", "w", encoding="utf-8") as file:
-            json.dump(shape, file)
+            json.dump(tiny_model_config(), file)
         model = ModelConfig(
             model=folder, tokenizer=folder, skip_tokenizer_init=True, dtype="bfloat16", max_model_len=8192
         )
