@@ -7,7 +7,8 @@ through our engines. Of every step it compares the time, the scheduled requests 
 contexts, prefix hits at admission, the order of admission, preemptions in order, the running batch in order,
 the number waiting and the free blocks; of every request the time of its first token and its end; what the
 front end refuses; and vLLM's counters of the prefix cache. The event-skipping engine has no steps to show: its
-deliveries, and its state at each of them, are compared with those of the plain engine.
+deliveries, and its state at each of them, are compared with those of the plain engine; schedules with drafts or
+limits of adapters are not skippable, and left to the plain engine.
 
 A case that differs is made smaller while it still differs, and both sides are printed. Where vLLM is not
 installed the command replays the logs that are committed in ``validation/oracle_logs``.
@@ -27,7 +28,7 @@ from typing import Any, Final
 from simulator.engines.vllm.rules import CHECKED_VERSIONS
 from validation.coverage import Coverage, features_of
 from validation.decisions import Decisions
-from validation.engines import run_plain, run_skipping, skipping_engine
+from validation.engine_runs import is_skippable, run_plain, run_skipping, skipping_engine
 from validation.oracle_log import LOGS, LogEntry, read_log, write_log
 from validation.schedules import Schedule, draw_schedule
 from validation.shrink import shrink
@@ -37,6 +38,7 @@ Difference = tuple[str, int, Any, Any]
 
 _COUNTS: Final = (
     "schedules",
+    "skippable",
     "steps",
     "scheduled_tokens",
     "preemptions",
@@ -52,6 +54,7 @@ class Tally:
     """What was compared, and what differed."""
 
     schedules: int = 0
+    skippable: int = 0
     steps: int = 0
     scheduled_tokens: int = 0
     preemptions: int = 0
@@ -69,6 +72,7 @@ class Tally:
     def add(self, entry: LogEntry, differences: list[Difference]) -> None:
         """Count one schedule and its differences; keeps the first that has some."""
         self.schedules += 1
+        self.skippable += is_skippable(entry.schedule.config)
         self.steps += len(entry.decisions.steps)
         self.finished += sum(reason in ("stop", "length") for _, _, reason in entry.decisions.outputs)
         for step in entry.decisions.steps:
@@ -109,7 +113,7 @@ def differences(schedule: Schedule, theirs: Decisions, engine: str = "plain") ->
     found: list[Difference] = []
     if engine != "skipping":
         found += _differences("step", ours.steps, theirs.steps)
-    if engine != "plain":
+    if engine != "plain" and is_skippable(schedule.config):
         skipping, skipping_course = run_skipping(schedule)
         found += _differences("delivery", skipping_course.deliveries, course.deliveries)
         found += _differences("look", skipping_course.looks, course.looks)

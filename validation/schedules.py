@@ -138,7 +138,7 @@ def draw_schedule(seed: int, max_requests: int = 60, version: str = "0.32") -> S
 
 def _abort_victims(rng: Random, schedule: Schedule) -> Schedule:
     """Aborts a few requests right after their preemption, which a random abort seldom meets."""
-    from validation.engines import run_plain  # noqa: PLC0415  (which runs schedules)
+    from validation.engine_runs import run_plain  # noqa: PLC0415  (which runs schedules)
 
     steps = run_plain(schedule)[0].steps
     preempted = [(step.time_ps, request_id) for step in steps for request_id in step.preempted]

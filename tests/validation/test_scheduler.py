@@ -5,7 +5,7 @@ import pytest
 
 from simulator.engines.vllm.rules import CHECKED_VERSIONS
 from validation.coverage import FEATURES, IMPOSSIBLE, Coverage, features_of
-from validation.engines import run_plain
+from validation.engine_runs import run_plain
 from validation.oracle_log import LogEntry, read_log, write_log
 from validation.scheduler import Tally, compare, differences, explain, logged_entries, main
 from validation.schedules import Schedule, draw_schedule

@@ -135,7 +135,7 @@ class FCFSQueue:
 
     __slots__ = ("_num_skipped", "_queue", "_skipped_wait_apart")
 
-    def __init__(self, skipped_wait_apart: bool) -> None:
+    def __init__(self, skipped_wait_apart: bool = False) -> None:
         self._queue: deque[Request] = deque()
         self._skipped_wait_apart = skipped_wait_apart
         self._num_skipped = 0  # of the first ones, if they wait apart

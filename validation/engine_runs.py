@@ -8,6 +8,7 @@ from importlib.util import find_spec
 from typing import Any, Final
 
 from simulator.engines.protocol import DeliveryKind, Engine
+from simulator.engines.vllm.config import EngineConfig
 from simulator.engines.vllm.plain import PlainEngine
 from validation.decisions import Course, Decisions
 from validation.schedules import Schedule
@@ -18,6 +19,11 @@ SKIPPING: Final = "simulator.engines.vllm.skipping"
 def skipping_engine() -> Any | None:
     """The class of the event-skipping engine, or None where there is none."""
     return import_module(SKIPPING).SkippingEngine if find_spec(SKIPPING) is not None else None
+
+
+def is_skippable(config: EngineConfig) -> bool:
+    """Whether the event-skipping engine runs this; drafts and limits of adapters are the plain engine's."""
+    return config.num_speculative_tokens == 0 and config.max_loras is None
 
 
 class _Gaps:
@@ -40,16 +46,14 @@ def run_plain(schedule: Schedule) -> tuple[Decisions, Course]:
 
 
 def run_skipping(schedule: Schedule) -> tuple[Decisions, Course]:
-    """The schedule through the event-skipping engine, which has no steps to show.
+    """The schedule, which must be skippable, through the event-skipping engine. It has no steps to show.
 
     Raises:
         ModuleNotFoundError: there is no such engine.
     """
     decisions = Decisions()
     gaps = _Gaps()
-    engine = import_module(SKIPPING).SkippingEngine(
-        schedule.config, schedule.step_time, gaps, acceptance=schedule.make_acceptance()
-    )
+    engine = import_module(SKIPPING).SkippingEngine(schedule.config, schedule.step_time, gaps)
     return decisions, _drive(engine, schedule, decisions, gaps)
 
 
