@@ -4,7 +4,7 @@ BIN := .venv/bin
 SCENARIO ?= experiments/spiky.yaml
 ARGS ?=
 
-.PHONY: run test bench setup setup-test lint types unit schema docs clean
+.PHONY: run test bench validate-scheduler setup setup-test lint types unit docs clean
 
 setup: .venv/.installed
 .venv/.installed: pyproject.toml
@@ -35,6 +35,15 @@ unit:
 
 bench: setup  ## Measure speed; some minutes.
 	$(BIN)/python -m benchmarks.run $(ARGS)
+
+# A Python that has vLLM and the project's dependencies, and a folder that holds another release's vllm package.
+VLLM_PYTHON ?= $(BIN)/python
+VLLM_PATH ?=
+SCHEDULES ?= 5000
+validate-scheduler: setup  ## Compare the engines with vLLM's own scheduler; without vLLM, with its logs.
+	$(VLLM_PYTHON) -m validation.scheduler --schedules $(SCHEDULES)
+	$(if $(VLLM_PATH),$(VLLM_PYTHON) -m validation.scheduler --schedules $(SCHEDULES) --vllm-path $(VLLM_PATH))
+	$(VLLM_PYTHON) -m validation.real_engine
 
 docs:  ## Write the reference pages from the code.
 	$(BIN)/python -m simulator.scenario.reference docs/reference

@@ -102,7 +102,10 @@ class Finish(NamedTuple):
 
 @dataclass(slots=True)
 class EngineCounters:
-    """Monotonic counters, named after the ``vllm:*_total`` metrics they feed."""
+    """Monotonic counters, named after the ``vllm:*_total`` metrics they feed.
+
+    Accepted drafts are generation tokens; they come with the token before them, in one inter-token latency.
+    """
 
     steps: int = 0
     busy_ps: int = 0
@@ -111,6 +114,8 @@ class EngineCounters:
     prefix_cache_queries: int = 0
     prefix_cache_hits: int = 0
     num_preemptions: int = 0
+    spec_decode_draft_tokens: int = 0
+    spec_decode_accepted_tokens: int = 0
     requests_finished: int = 0
     requests_aborted: int = 0
     requests_rejected: int = 0

@@ -1,8 +1,8 @@
 """Block tables of the requests: prefix hits, allocation, caching of full blocks, release.
 
-Follows vLLM 0.32 ``vllm/v1/core/kv_cache_manager.py`` (``get_computed_blocks``, ``allocate_slots``) and
-``single_type_kv_cache_manager.py`` (``FullAttentionManager``) for a model with one full-attention group and
-no speculative decoding.
+Follows ``vllm/v1/core/kv_cache_manager.py`` (``get_computed_blocks``, ``allocate_slots``) and
+``single_type_kv_cache_manager.py`` (``FullAttentionManager``) of vLLM 0.26 and 0.32, which decide alike for a
+model with one full-attention group.
 """
 
 from __future__ import annotations
@@ -56,20 +56,27 @@ class KVCacheManager:
         block_size: tokens in a block.
         enable_caching: vLLM's ``enable_prefix_caching``.
         watermark: share of all blocks that an admission beside running requests leaves free.
+        drops_last_hit: the last block of a hit is computed again, as a drafting head (EAGLE, MTP) needs.
 
     Attributes:
         epoch: changes when an admission that failed could succeed: blocks were freed, or content that
             another request may share was cached.
     """
 
-    __slots__ = ("block_size", "enable_caching", "epoch", "pool", "watermark_blocks")
+    __slots__ = ("block_size", "drops_last_hit", "enable_caching", "epoch", "pool", "watermark_blocks")
 
     def __init__(
-        self, num_gpu_blocks: int, block_size: int, enable_caching: bool, watermark: float = 0.0
+        self,
+        num_gpu_blocks: int,
+        block_size: int,
+        enable_caching: bool,
+        watermark: float = 0.0,
+        drops_last_hit: bool = False,
     ) -> None:
         self.pool = BlockPool(num_gpu_blocks, enable_caching)
         self.block_size = block_size
         self.enable_caching = enable_caching
+        self.drops_last_hit = drops_last_hit
         self.watermark_blocks = int(watermark * num_gpu_blocks)
         self.epoch = 0
 
@@ -83,15 +90,18 @@ class KVCacheManager:
             if block is None:
                 break
             hits.append(block)
+        if self.drops_last_hit and hits:
+            hits.pop()
         return hits
 
     def admit(
         self,
         table: BlockTable,
         hits: list[int],
+        *,
+        num_computed: int,
         num_slots: int,
         num_tokens: int,
-        *,
         reserve_full_isl: bool,
         beside_others: bool,
     ) -> bool:
@@ -100,13 +110,14 @@ class KVCacheManager:
         Args:
             table: the request's table, empty.
             hits: from `get_computed_blocks`.
-            num_slots: tokens that need a slot now: the hits and this step's chunk.
+            num_computed: tokens with KV after this step: the hits and its chunk.
+            num_slots: tokens that need a slot now; more than these if drafts follow.
             num_tokens: length of the whole sequence so far.
             reserve_full_isl: require that the whole sequence fits, though only the chunk is allocated.
             beside_others: something runs already, so the watermark applies.
         """
         pool = self.pool
-        must_fit = num_tokens if reserve_full_isl else num_slots
+        must_fit = max(num_tokens, num_slots) if reserve_full_isl else num_slots
         # A hit in the free queue will leave it, so it costs a free block as a new one does.
         required = -(-must_fit // self.block_size) - len(hits) + pool.num_evictable(hits)
         if beside_others:
@@ -116,20 +127,20 @@ class KVCacheManager:
         pool.touch(hits)
         table.num_cached_blocks = len(hits)
         table.blocks = hits + pool.get_new_blocks(-(-num_slots // self.block_size) - len(hits))
-        self.cache_blocks(table, min(num_slots, num_tokens))
+        self.cache_blocks(table, min(num_computed, num_tokens))
         return True
 
-    def extend(self, table: BlockTable, num_slots: int, num_tokens: int) -> bool:
+    def extend(self, table: BlockTable, num_slots: int, num_cacheable: int) -> bool:
         """Give a running request blocks for ``num_slots`` tokens; False if too few are free.
 
-        ``num_tokens`` is the length of the sequence so far: tokens not yet sampled are not cached.
+        ``num_cacheable`` is how many of them may be cached: tokens not yet sampled may not.
         """
         num_new = -(-num_slots // self.block_size) - len(table.blocks)
         if num_new > 0:
             if num_new > self.pool.num_free_blocks:
                 return False
             table.blocks.extend(self.pool.get_new_blocks(num_new))
-        self.cache_blocks(table, num_tokens if num_tokens < num_slots else num_slots)
+        self.cache_blocks(table, num_cacheable)
         return True
 
     def cache_blocks(self, table: BlockTable, num_tokens: int) -> None:

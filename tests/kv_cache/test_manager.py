@@ -7,7 +7,7 @@ def admit(kv: KVCacheManager, table: BlockTable, num_tokens: int, **changes: Any
     hits = kv.get_computed_blocks(table, num_tokens)
     arguments = {"reserve_full_isl": True, "beside_others": False, **changes}
     slots = arguments.pop("num_slots", num_tokens)
-    return kv.admit(table, hits, slots, num_tokens, **arguments)
+    return kv.admit(table, hits, num_computed=slots, num_slots=slots, num_tokens=num_tokens, **arguments)
 
 
 def test_block_keys_name_the_segment_of_the_last_token() -> None:
@@ -42,9 +42,9 @@ def test_only_full_blocks_of_known_tokens_are_cached() -> None:
     table = BlockTable(0, ((1, 100),))
     assert admit(kv, table, 7)
     assert table.num_cached_blocks == 1
-    assert kv.extend(table, num_slots=8, num_tokens=7)  # the eighth token is not sampled yet
+    assert kv.extend(table, num_slots=8, num_cacheable=7)  # the eighth token is not sampled yet
     assert table.num_cached_blocks == 1
-    assert kv.extend(table, num_slots=9, num_tokens=8)
+    assert kv.extend(table, num_slots=9, num_cacheable=8)
     assert table.num_cached_blocks == 2
 
 

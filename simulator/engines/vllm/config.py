@@ -1,19 +1,15 @@
 """Settings of a vLLM engine that its scheduling depends on, named as vLLM names them.
 
-Follows vLLM 0.32 ``vllm/config/scheduler.py`` (``SchedulerConfig``) and ``cache.py``; the limits and the
-refusals are vLLM's.
+Follows vLLM ``vllm/config/scheduler.py`` (``SchedulerConfig``), ``cache.py``, ``lora.py`` and
+``speculative.py``; the limits and the refusals are vLLM's.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Final, Literal
+from dataclasses import dataclass, fields
+from typing import Literal
 
-CHECKED_VERSIONS: Final = ("0.32",)
-"""vLLM versions whose scheduler was compared with this one, decision by decision."""
-
-SAME_RULES_VERSIONS: Final = ("0.19", "0.23", "0.26")
-"""Older versions that are run by the same rules, reported as unchecked."""
+from simulator.engines.vllm.rules import CHECKED_VERSIONS, Rules, rules_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +29,8 @@ class EngineConfig:
         watermark: share of the KV blocks left free by admissions beside running requests.
         max_num_queued_reqs: most unfinished requests before 503; None is no limit.
         max_num_queued_tokens: prompt tokens without a first token from which on 503; None is no limit.
+        max_loras: most adapters in one step; None is no LoRA.
+        num_speculative_tokens: drafts of each decode by an EAGLE or MTP head; 0 is no speculation.
         vllm_version: version whose rules apply, as ``major.minor``.
 
     Raises:
@@ -55,9 +53,14 @@ class EngineConfig:
     long_prefill_token_threshold_adaptive: bool = False
     max_num_queued_reqs: int | None = None
     max_num_queued_tokens: int | None = None
+    max_loras: int | None = None
+    num_speculative_tokens: int = 0
     vllm_version: str = "0.32"
 
     def __post_init__(self) -> None:
+        for setting in fields(self):
+            if setting.name in self.rules.missing_settings and getattr(self, setting.name) != setting.default:
+                raise ValueError(f"{setting.name}: vLLM {self.vllm_version} has no such setting")
         for name in ("max_model_len", "max_num_seqs", "max_num_batched_tokens", "block_size"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}: must be at least 1, not {getattr(self, name)}")
@@ -65,7 +68,14 @@ class EngineConfig:
             raise ValueError(
                 f"num_gpu_blocks: must be at least 2, not {self.num_gpu_blocks}; one is the null block"
             )
-        for name in ("long_prefill_token_threshold", "max_num_queued_reqs", "max_num_queued_tokens"):
+        if self.max_loras is not None and self.max_loras < 1:
+            raise ValueError(f"max_loras: must be at least 1, not {self.max_loras}")
+        for name in (
+            "long_prefill_token_threshold",
+            "max_num_queued_reqs",
+            "max_num_queued_tokens",
+            "num_speculative_tokens",
+        ):
             value = getattr(self, name)
             if value is not None and value < 0:
                 raise ValueError(f"{name}: must not be negative, not {value}")
@@ -88,14 +98,42 @@ class EngineConfig:
             raise ValueError(
                 f"max_num_active_seqs: must be between 1 and max_num_seqs {self.max_num_seqs}, not {active}"
             )
-        if self.long_prefill_token_threshold > self.max_model_len:
+        if 0 < self.long_prefill_token_threshold <= self.num_speculative_tokens:
+            raise ValueError(
+                f"long_prefill_token_threshold: {self.long_prefill_token_threshold} must be 0 or above"
+                f" num_speculative_tokens {self.num_speculative_tokens}; vLLM fails on padded drafts else"
+            )
+        too_long = self.long_prefill_token_threshold > self.max_model_len
+        if too_long and self.rules.refuses_threshold_over_model_len:
             raise ValueError(
                 f"long_prefill_token_threshold: {self.long_prefill_token_threshold} is greater than"
                 f" max_model_len {self.max_model_len}"
             )
-        if self.vllm_version not in CHECKED_VERSIONS + SAME_RULES_VERSIONS:
-            known = ", ".join(SAME_RULES_VERSIONS + CHECKED_VERSIONS)
-            raise ValueError(f"vllm_version: {self.vllm_version!r} is not known; known are {known}")
+
+    @property
+    def rules(self) -> Rules:
+        """Scheduling rules of ``vllm_version``."""
+        return rules_of(self.vllm_version)
+
+    def long_prefill_threshold(self, num_requests: int) -> int:
+        """Most tokens of one request in a step with that many requests, waiting ones included; 0 is no limit."""
+        threshold = self.long_prefill_token_threshold
+        if threshold == 0 or (num_requests <= 1 and self.rules.threshold_spares_lone_request):
+            return 0
+        if self.long_prefill_token_threshold_adaptive:
+            return max(threshold, self.max_num_batched_tokens // num_requests)
+        return threshold
+
+    def num_slots(self, num_computed: int) -> int:
+        """Tokens that need a slot: a drafting head writes behind the last one that is computed."""
+        return min(num_computed + self.num_speculative_tokens, self.max_model_len)
+
+    def pads_drafts(self, computed: int, beside_decodes: bool) -> bool:
+        """Whether a request that lacks one token is given the drafts' places, to have as many as the decodes."""
+        if not self.rules.pads_lone_prefix_hit:
+            return beside_decodes
+        fits = computed + self.num_speculative_tokens + 2 <= self.max_model_len
+        return fits and (beside_decodes or computed > 0)
 
     @property
     def version_is_checked(self) -> bool:

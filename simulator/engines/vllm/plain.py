@@ -48,6 +48,7 @@ from simulator.engines.protocol import (
 from simulator.engines.vllm.config import EngineConfig
 from simulator.engines.vllm.request import Request
 from simulator.engines.vllm.scheduler import Batch, Scheduler
+from simulator.engines.vllm.speculation import Acceptance
 from simulator.units import PS_PER_MS
 
 EMPTY_LOOP_SLEEP_PS: Final = PS_PER_MS
@@ -84,6 +85,7 @@ class PlainEngine:
         step_time: how long a step takes.
         itl: where inter-token latencies go.
         observer: called with every scheduling decision.
+        acceptance: how many drafts are accepted; needed if the configuration has some.
     """
 
     def __init__(
@@ -92,9 +94,10 @@ class PlainEngine:
         step_time: StepTime,
         itl: ItlSink,
         observer: Callable[[StepRecord], None] | None = None,
+        acceptance: Acceptance | None = None,
     ) -> None:
         self.config = config
-        self.scheduler = Scheduler(config)
+        self.scheduler = Scheduler(config, acceptance)
         self.counters = EngineCounters()
         self._step_time = step_time
         self._itl = itl
@@ -277,7 +280,9 @@ class PlainEngine:
         if batch.decode_requests or batch.prefills:
             counters.steps += 1
             counters.busy_ps += batch.gpu_ps
-            counters.generation_tokens += len(batch.requests)
+            counters.generation_tokens += len(batch.requests) + batch.num_accepted_drafts
+            counters.spec_decode_draft_tokens += batch.num_checked_drafts
+            counters.spec_decode_accepted_tokens += batch.num_accepted_drafts
             if batch.all_decode:
                 self._count_common_gap(batch.requests, now)
                 self._last_output_ps = now

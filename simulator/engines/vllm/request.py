@@ -1,6 +1,6 @@
 """A request inside the engine, and the queues in which it waits.
 
-Follows vLLM 0.32 ``vllm/v1/request.py`` and ``vllm/v1/core/sched/request_queue.py``.
+Follows ``vllm/v1/request.py`` and ``vllm/v1/core/sched/request_queue.py``.
 """
 
 from __future__ import annotations
@@ -39,6 +39,8 @@ class Request(BlockTable):
         schedule_check_at: ``num_computed_tokens`` from which on a decode must ask the KV cache manager.
         output_check_at: ``num_tokens`` from which on a new token must be looked at: it is the last, or the
             last but one, after which schedules under async scheduling pass over the request.
+        num_spec_tokens: drafts that the next step checks.
+        in_prefill: whether its last step left a part of the sequence to compute.
         num_stale_outputs: steps in flight when it was preempted; their tokens still count.
         num_preemptions: how often it was preempted.
         num_cached_tokens: prompt tokens found in the prefix cache at the first admission; -1 before it.
@@ -52,6 +54,7 @@ class Request(BlockTable):
         "arrival",
         "final_tokens",
         "first_token_ps",
+        "in_prefill",
         "last_token_ps",
         "length_limit",
         "max_gap_ps",
@@ -59,6 +62,7 @@ class Request(BlockTable):
         "num_computed_tokens",
         "num_preemptions",
         "num_prompt_tokens",
+        "num_spec_tokens",
         "num_stale_outputs",
         "num_tokens",
         "output_check_at",
@@ -84,6 +88,8 @@ class Request(BlockTable):
         self.final_tokens = request.prompt_tokens + min(request.output_tokens, request.max_tokens)
         self.schedule_check_at = 0
         self.output_check_at = 0
+        self.num_spec_tokens = 0
+        self.in_prefill = False
         self.num_stale_outputs = 0
         self.num_preemptions = 0
         self.num_cached_tokens = -1
@@ -112,6 +118,7 @@ class RequestQueue(Protocol):
 
     def add(self, request: Request) -> None: ...
     def put_back(self, request: Request) -> None: ...
+    def put_back_skipped(self, requests: list[Request]) -> None: ...
     def peek(self) -> Request: ...
     def pop(self) -> Request: ...
     def remove(self, request: Request) -> None: ...
@@ -120,26 +127,40 @@ class RequestQueue(Protocol):
 
 
 class FCFSQueue:
-    """First come, first served; a preempted request goes to the front."""
+    """First come, first served; a preempted request goes to the front.
 
-    __slots__ = ("_queue",)
+    Args:
+        skipped_wait_apart: requests that admission skipped stay ahead of preempted ones.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("_num_skipped", "_queue", "_skipped_wait_apart")
+
+    def __init__(self, skipped_wait_apart: bool = False) -> None:
         self._queue: deque[Request] = deque()
+        self._skipped_wait_apart = skipped_wait_apart
+        self._num_skipped = 0  # of the first ones, if they wait apart
 
     def add(self, request: Request) -> None:
         self._queue.append(request)
 
     def put_back(self, request: Request) -> None:
-        self._queue.appendleft(request)
+        self._queue.insert(self._num_skipped, request)
+
+    def put_back_skipped(self, requests: list[Request]) -> None:
+        self._queue.extendleft(reversed(requests))
+        if self._skipped_wait_apart:
+            self._num_skipped += len(requests)
 
     def peek(self) -> Request:
         return self._queue[0]
 
     def pop(self) -> Request:
+        self._num_skipped = max(0, self._num_skipped - 1)
         return self._queue.popleft()
 
     def remove(self, request: Request) -> None:
+        if self._num_skipped and self._queue.index(request) < self._num_skipped:
+            self._num_skipped -= 1
         self._queue.remove(request)
 
     def __len__(self) -> int:
@@ -161,6 +182,10 @@ class PriorityQueue:
         insort(self._least_urgent_first, request, key=lambda r: (-r.priority, -r.arrival))
 
     put_back = add
+
+    def put_back_skipped(self, requests: list[Request]) -> None:
+        for request in requests:
+            self.add(request)
 
     def peek(self) -> Request:
         return self._least_urgent_first[-1]

@@ -1,8 +1,9 @@
 """vLLM's V1 scheduler: what runs in the next step, who is admitted, who is preempted.
 
-Follows vLLM 0.32 ``vllm/v1/core/sched/scheduler.py`` (``schedule``, ``update_from_output``,
-``finish_requests``) and ``async_scheduler.py``, for text models without speculative decoding, LoRA limits or
-KV connectors. `validation.scheduler` compares the two decision by decision.
+Follows ``vllm/v1/core/sched/scheduler.py`` (``schedule``, ``update_from_output``, ``finish_requests``) and
+``async_scheduler.py`` of vLLM 0.26 and 0.32, for text models without KV connectors; speculative decoding is
+that of EAGLE and MTP heads. Where the releases differ, `simulator.engines.vllm.rules` says how.
+`validation.scheduler` compares the two decision by decision.
 
 One rule, one place:
 
@@ -21,56 +22,13 @@ processed; one that stops by itself is scheduled once more, and that output is t
 
 from __future__ import annotations
 
+from simulator.engines.vllm.batch import Batch, Plan
 from simulator.engines.vllm.config import EngineConfig
 from simulator.engines.vllm.request import FCFSQueue, PriorityQueue, Request, RequestQueue, RequestStatus
+from simulator.engines.vllm.speculation import Acceptance
 from simulator.kv_cache.manager import KVCacheManager
 
-
-class Batch:
-    """What one call of ``schedule`` decided.
-
-    Attributes:
-        requests: scheduled requests in order.
-        num_scheduled_tokens: tokens of each; None if each has one.
-        samples: whether each one's output is a token; None if every one's is.
-        decode_requests: requests that compute one token behind a full context.
-        decode_context_tokens: the contexts of those before the step, summed.
-        prefills: (tokens, context before the step) of all others.
-        admitted: requests admitted by this step.
-        preempted: requests preempted by this step, in order.
-        all_decode: whether the output may be processed as that of a decode step whose requests are all the
-            requests of the batch before, none of which has left since.
-        start_ps, gpu_ps, end_ps: set by the engine.
-    """
-
-    __slots__ = (
-        "admitted",
-        "all_decode",
-        "decode_context_tokens",
-        "decode_requests",
-        "end_ps",
-        "gpu_ps",
-        "num_scheduled_tokens",
-        "preempted",
-        "prefills",
-        "requests",
-        "samples",
-        "start_ps",
-    )
-
-    def __init__(self, requests: list[Request], all_decode: bool) -> None:
-        self.requests = requests
-        self.num_scheduled_tokens: list[int] | None = None
-        self.samples: list[bool] | None = None
-        self.decode_requests = 0
-        self.decode_context_tokens = 0
-        self.prefills: list[tuple[int, int]] | tuple[()] = ()
-        self.admitted: list[Request] | tuple[()] = ()
-        self.preempted: list[Request] | tuple[()] = ()
-        self.all_decode = all_decode
-        self.start_ps = 0
-        self.gpu_ps = 0
-        self.end_ps = 0
+__all__ = ["Batch", "Scheduler"]
 
 
 class Scheduler:
@@ -80,17 +38,27 @@ class Scheduler:
         running: the running batch in order. Batches may share the list: it is replaced, never changed.
         waiting: requests that wait for admission.
         in_flight: batches scheduled and not yet processed, the oldest first; at most 2.
-        prefix_cache_queries, prefix_cache_hits: tokens looked up and found at first admissions.
+        prefix_cache_queries, prefix_cache_hits: tokens looked up and found by requests never preempted.
     """
 
-    def __init__(self, config: EngineConfig) -> None:
+    def __init__(self, config: EngineConfig, acceptance: Acceptance | None = None) -> None:
+        if config.num_speculative_tokens and acceptance is None:
+            raise ValueError("num_speculative_tokens: drafts need an acceptance")
         self.config = config
+        self._rules = config.rules
+        self._acceptance = acceptance
         self._max_running = config.max_num_active_seqs or config.max_num_seqs
         self.kv = KVCacheManager(
-            config.num_gpu_blocks, config.block_size, config.enable_prefix_caching, config.watermark
+            config.num_gpu_blocks,
+            config.block_size,
+            config.enable_prefix_caching,
+            config.watermark,
+            drops_last_hit=config.num_speculative_tokens > 0,
         )
         self.running: list[Request] = []
-        self.waiting: RequestQueue = FCFSQueue() if config.policy == "fcfs" else PriorityQueue()
+        self.waiting: RequestQueue = (
+            FCFSQueue(self._rules.skipped_wait_apart) if config.policy == "fcfs" else PriorityQueue()
+        )
         self.in_flight: list[Batch] = []
         self.prefix_cache_queries = 0
         self.prefix_cache_hits = 0
@@ -138,23 +106,14 @@ class Scheduler:
             for request in self.running:
                 request.num_computed_tokens -= 1
         self.running = self.running.copy()
-        threshold = self._long_prefill_threshold()
-        scheduled: dict[Request, int] = {}
-        preempted: list[Request] = []
-        budget = self._schedule_running(scheduled, preempted, threshold)
-        admitted: list[Request] = []
-        if not preempted:
-            self._admit_waiting(scheduled, admitted, threshold, budget)
-        return self._batch(scheduled, admitted, preempted)
-
-    def _long_prefill_threshold(self) -> int:
-        """Most tokens of one request; it keeps a long prompt from starving others, so alone there is none."""
-        config = self.config
-        eligible = len(self.running) + len(self.waiting)
-        threshold = config.long_prefill_token_threshold if eligible > 1 else 0
-        if threshold > 0 and config.long_prefill_token_threshold_adaptive:
-            return max(threshold, config.max_num_batched_tokens // eligible)
-        return threshold
+        threshold = self.config.long_prefill_threshold(len(self.running) + len(self.waiting))
+        plan = Plan()
+        budget = self._schedule_running(plan, threshold)
+        if not plan.preempted:
+            self._admit_waiting(plan, threshold, budget)
+            if plan.skipped:
+                self.waiting.put_back_skipped(plan.skipped)
+        return self._batch(plan)
 
     def _schedule_decode(self) -> Batch:
         running = self.running
@@ -170,25 +129,28 @@ class Scheduler:
         self._decode_context_tokens += len(running)
         return batch
 
-    def _allocate(self, request: Request, num_slots: int) -> bool:
-        """Blocks for ``num_slots`` tokens of a running request, and when its decode must ask again."""
-        if not self.kv.extend(request, num_slots, request.num_tokens):
+    def _allocate(self, request: Request, num_computed: int) -> bool:
+        """Blocks for a running request with that many computed tokens; sets when it must ask again."""
+        if not self.kv.extend(
+            request, self.config.num_slots(num_computed), min(num_computed, request.num_tokens)
+        ):
             return False
         self._set_schedule_check(request)
         return True
 
     def _set_schedule_check(self, request: Request) -> None:
+        if self.config.num_speculative_tokens:
+            return
         block_size = self.config.block_size
         check_at = len(request.blocks) * block_size
         if self.config.enable_prefix_caching:
             check_at = min(check_at, (request.num_cached_blocks + 1) * block_size - 1)
         request.schedule_check_at = check_at
 
-    def _schedule_running(
-        self, scheduled: dict[Request, int], preempted: list[Request], threshold: int
-    ) -> int:
+    def _schedule_running(self, plan: Plan, threshold: int) -> int:
         """Running requests in order, until the budget is spent or blocks lack; returns what is left of it."""
         running = self.running
+        scheduled = plan.scheduled
         budget = self.config.max_num_batched_tokens
         index = 0
         while index < len(running) and budget > 0:
@@ -199,21 +161,31 @@ class Scheduler:
                 index += 1  # its token in flight is the last that max_tokens allows
                 continue
             num_new = known - computed if computed < known else 1
-            if 0 < threshold < num_new:
-                num_new = threshold
-            num_new = min(num_new, budget)
-            may_lack = num_new > 1 or computed >= request.schedule_check_at
-            while may_lack and not self._allocate(request, computed + num_new):
+            num_wanted = num_new + request.num_spec_tokens
+            if 0 < threshold < num_wanted:
+                num_wanted = threshold
+            num_wanted = min(num_wanted, budget, self.config.max_model_len - computed - 1)
+            if num_wanted <= 0:
+                index += 1  # the drafts in flight may fill its context
+                continue
+            may_lack = num_wanted > 1 or computed >= request.schedule_check_at
+            while may_lack and not self._allocate(request, computed + num_wanted):
                 victim, victim_index = self._preempt_for()
-                preempted.append(victim)
-                if victim in scheduled:  # under the priority policy
+                plan.preempted.append(victim)
+                was_scheduled = victim in scheduled
+                if was_scheduled:  # under the priority policy
                     budget += scheduled.pop(victim)
-                if victim_index < index:
+                    plan.drafts.pop(victim, None)
+                if victim_index < index and (was_scheduled or self._rules.unscheduled_victim_shifts_turn):
                     index -= 1
                 if victim is request:
                     return budget
-            scheduled[request] = num_new
-            budget -= num_new
+            scheduled[request] = num_wanted
+            if request.num_spec_tokens:
+                if num_wanted > num_new:
+                    plan.drafts[request] = num_wanted - num_new
+                request.num_spec_tokens = 0
+            budget -= num_wanted
             index += 1
         return budget
 
@@ -230,26 +202,43 @@ class Scheduler:
         self.kv.free(victim)
         victim.status = RequestStatus.WAITING
         victim.num_computed_tokens = 0
+        victim.num_spec_tokens = 0
         victim.num_stale_outputs = sum(victim in batch.requests for batch in self.in_flight)
         victim.num_preemptions += 1
         self._break_decode()
         self.waiting.put_back(victim)
         return victim, index
 
-    def _admit_waiting(
-        self, scheduled: dict[Request, int], admitted: list[Request], threshold: int, budget: int
-    ) -> None:
-        """Waiting requests in order, until one does not fit: those behind it wait too."""
+    def _admit_waiting(self, plan: Plan, threshold: int, budget: int) -> None:
+        """Waiting requests in order, until one does not fit: those behind it wait too.
+
+        Only a request whose adapter would be one too many is skipped.
+        """
         config = self.config
         running = self.running
         waiting = self.waiting
+        scheduled = plan.scheduled
+        decodes_only = not any(r.in_prefill for r in scheduled)
         self._blocked_at_epoch = None
+        loras = {r.lora for r in scheduled if r.lora is not None}
         while waiting and budget > 0 and len(running) < self._max_running:
             request = waiting.peek()
+            if request.lora is not None and len(loras) == config.max_loras and request.lora not in loras:
+                plan.skipped.append(waiting.pop())
+                continue
             known = request.num_tokens
             hits = self.kv.get_computed_blocks(request, known)
             computed = len(hits) * config.block_size
+            if self._rules.lookups_are_queries:
+                self._count_query(request, computed)
             num_new = known - computed
+            pads = False
+            if config.num_speculative_tokens and num_new == 1 and decodes_only:
+                pads = config.pads_drafts(computed, len(scheduled) > len(plan.admitted))
+            if pads:
+                num_new += config.num_speculative_tokens
+                if num_new > budget or (computed + num_new > config.max_model_len):
+                    return
             if 0 < threshold < num_new:
                 num_new = threshold
             if num_new > budget and not config.enable_chunked_prefill:
@@ -258,8 +247,9 @@ class Scheduler:
             if not self.kv.admit(
                 request,
                 hits,
-                computed + num_new,
-                known,
+                num_computed=computed + num_new,
+                num_slots=self.config.num_slots(computed + num_new),
+                num_tokens=known,
                 reserve_full_isl=config.scheduler_reserve_full_isl,
                 beside_others=bool(running),
             ):
@@ -273,54 +263,44 @@ class Scheduler:
             running.append(request)
             request.status = RequestStatus.RUNNING
             request.num_computed_tokens = computed
+            if not self._rules.lookups_are_queries:
+                self._count_query(request, computed)
             if request.num_preemptions == 0:
                 request.num_cached_tokens = computed
-                if config.enable_prefix_caching:
-                    self.prefix_cache_queries += known
-                    self.prefix_cache_hits += computed
-            admitted.append(request)
+            if request.lora is not None:
+                loras.add(request.lora)
+            if pads:
+                plan.padded.append(request)
+                plan.drafts[request] = config.num_speculative_tokens
+            plan.admitted.append(request)
             scheduled[request] = num_new
             budget -= num_new
 
-    def _batch(
-        self, scheduled: dict[Request, int], admitted: list[Request], preempted: list[Request]
-    ) -> Batch:
-        batch = Batch(list(scheduled), False)
-        batch.num_scheduled_tokens = list(scheduled.values())
-        batch.admitted = admitted
-        batch.preempted = preempted
-        samples: list[bool] = []
-        prefills: list[tuple[int, int]] = []
-        decodes = 0
-        decode_context = 0
-        next_context = 0
+    def _count_query(self, request: Request, hit_tokens: int) -> None:
+        if self.config.enable_prefix_caching and request.num_preemptions == 0:
+            self.prefix_cache_queries += request.num_tokens
+            self.prefix_cache_hits += hit_tokens
+
+    def _batch(self, plan: Plan) -> Batch:
+        batch = Batch(list(plan.scheduled), False)
+        self._decode_context_tokens = batch.compute(plan)
+        assert batch.samples is not None
         last_token = False
-        for request, num_new in scheduled.items():
-            before = request.num_computed_tokens
-            after = before + num_new
-            request.num_computed_tokens = after
-            next_context += after
-            samples_token = after >= request.num_tokens
-            samples.append(samples_token)
-            if samples_token and num_new == 1:
-                decodes += 1
-                decode_context += before
-            else:
-                prefills.append((num_new, before))
+        for request in batch.requests:
+            if not request.in_prefill and self.config.async_scheduling:
+                request.num_spec_tokens = self.config.num_speculative_tokens
             if request.num_tokens + 1 >= request.length_limit:
                 last_token = True
-        batch.samples = samples
-        batch.decode_requests = decodes
-        batch.decode_context_tokens = decode_context
-        batch.prefills = prefills
-        self._decode_context_tokens = next_context
         full = len(self.running) >= self._max_running
+        counts_lookups = self._rules.lookups_are_queries and self.config.enable_prefix_caching
+        blocked = self._blocked_at_epoch is not None and not counts_lookups
         self._decode_only = (
-            not preempted
-            and len(scheduled) == len(self.running) > 0
-            and all(samples)
+            not plan.preempted
+            and len(plan.scheduled) == len(self.running) > 0
+            and all(batch.samples)
             and not (last_token and self.config.async_scheduling)
-            and (full or not self.waiting or self._blocked_at_epoch is not None)
+            and (full or not self.waiting or blocked)
+            and not self.config.num_speculative_tokens
         )
         return batch
 
@@ -350,11 +330,29 @@ class Scheduler:
             if not samples_token or request.status == RequestStatus.FINISHED:
                 continue
             sampled.append(request)
-            request.num_tokens += 1
-            if self._token_stops(request):
+            if self._outputs_stop(request, batch, stale):
                 finished.append(request)
         batch.requests = sampled
         return batch, finished
+
+    def _outputs_stop(self, request: Request, batch: Batch, stale: bool) -> bool:
+        """Append a request's accepted drafts and one token more; True if one of them is the last."""
+        num_drafts = batch.drafts.get(request, 0)
+        batch.num_checked_drafts += num_drafts
+        accepted = 0
+        if num_drafts and request not in batch.padded:
+            assert self._acceptance is not None
+            accepted = self._acceptance.accepted(request.request_id, request.num_output_tokens, num_drafts)
+        if not stale:
+            request.num_computed_tokens -= num_drafts - accepted
+            if not self.config.async_scheduling:
+                request.num_spec_tokens = self.config.num_speculative_tokens
+        for index in range(1 + accepted):
+            request.num_tokens += 1
+            batch.num_accepted_drafts += index > 0
+            if self._token_stops(request):
+                return True
+        return False
 
     def _token_stops(self, request: Request) -> bool:
         """What a token that has just been appended changes; True if it is the last."""

@@ -17,6 +17,12 @@ from simulator.engines.vllm.config import EngineConfig
         ({"max_num_active_seqs": 300}, "max_num_active_seqs: must be between 1 and max_num_seqs 256"),
         ({"max_num_batched_tokens": 100}, "max_num_batched_tokens: 100 is smaller than max_num_seqs 256"),
         ({"enable_chunked_prefill": False}, "max_num_batched_tokens: 2048 is smaller than max_model_len"),
+        ({"max_loras": 0}, "max_loras: must be at least 1"),
+        ({"num_speculative_tokens": -1}, "num_speculative_tokens: must not be negative"),
+        (
+            {"num_speculative_tokens": 4, "long_prefill_token_threshold": 4},
+            "long_prefill_token_threshold: 4 must be 0 or above num_speculative_tokens 4",
+        ),
         ({"long_prefill_token_threshold": 5000}, "long_prefill_token_threshold: 5000 is greater than"),
         ({"vllm_version": "9.9"}, "vllm_version: '9.9' is not known; known are 0.19, 0.23, 0.26, 0.32"),
     ],

@@ -31,7 +31,10 @@ class Bench:
         self.gaps = Gaps()
         self.steps: list[StepRecord] = []
         times = LinearStepTime(10 * PS_PER_MS, PS_PER_MS, 0, 2 * PS_PER_MS)
-        self.engine = PlainEngine(EngineConfig(**{**defaults, **config}), times, self.gaps, self.steps.append)
+        acceptance = config.pop("acceptance", None)
+        self.engine = PlainEngine(
+            EngineConfig(**{**defaults, **config}), times, self.gaps, self.steps.append, acceptance
+        )
         self.deliveries: list[Delivery] = []
 
     def submit(self, at_ms: float, request_id: int, prompt: int, output: int, **fields: Any) -> str | None:
@@ -278,3 +281,44 @@ def test_gaps_are_counted_by_workload_and_the_largest_is_kept() -> None:
     assert bench.gaps.count == {(0, 13): 2, (0, 33): 1, (0, 14): 2, (1, 14): 2}
     assert bench.finish(0).max_gap_ps == 33 * PS_PER_MS
     assert bench.finish(1).max_gap_ps == 14 * PS_PER_MS
+
+
+class AlternatingAcceptance:
+    """All drafts are accepted where an odd number of tokens is there, else none."""
+
+    def accepted(self, request_id: int, output_tokens: int, drafts: int) -> int:
+        return drafts if output_tokens % 2 else 0
+
+
+def test_accepted_drafts_come_with_the_token_before_them() -> None:
+    bench = Bench(async_scheduling=False, num_speculative_tokens=2, acceptance=AlternatingAcceptance())
+    bench.submit(0, 0, prompt=5, output=8)
+    bench.run()
+    # The prompt gives 1 token; then steps of 3 tokens, 10 + 3 + 2 ms each: 3 are new (1 to 4), 1 (to 5),
+    # 3 (to 8), the last.
+    assert [step.scheduled for step in bench.steps if step.scheduled] == [
+        [(0, 5, 0)],
+        [(0, 3, 5)],
+        [(0, 3, 8)],
+        [(0, 3, 9)],
+    ]
+    assert bench.times(FIRST) == {0: 17}
+    assert bench.times(FINISHED) == {0: 62}
+    assert bench.gaps.count == {(0, 15): 3}  # one for each output, however many tokens it has
+    counters = bench.engine.counters
+    assert counters.generation_tokens == 8
+    assert (counters.spec_decode_draft_tokens, counters.spec_decode_accepted_tokens) == (6, 4)
+
+
+def test_drafts_need_an_acceptance() -> None:
+    with pytest.raises(ValueError, match=r"^num_speculative_tokens: drafts need an acceptance"):
+        Bench(num_speculative_tokens=2)
+
+
+def test_an_adapter_over_max_loras_waits_and_others_pass_it() -> None:
+    bench = Bench(async_scheduling=False, max_loras=1)
+    for request_id, lora in enumerate((1, 2, 1, None)):
+        bench.submit(0, request_id, prompt=5, output=3, lora=lora)
+    bench.run()
+    assert bench.steps[0].running == [0, 2, 3]
+    assert bench.times(SCHEDULED)[1] == bench.times(FINISHED)[0]

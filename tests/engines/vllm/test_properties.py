@@ -32,9 +32,16 @@ class Run:
         self.gaps = Gaps()
         self.peeks = peeks
         self.check = check
-        self.engine = PlainEngine(self.schedule.config, self.schedule.step_time, self.gaps, self.steps.append)
+        self.engine = PlainEngine(
+            self.schedule.config,
+            self.schedule.step_time,
+            self.gaps,
+            self.steps.append,
+            self.schedule.make_acceptance(),
+        )
         self.requests = {r.request_id: r for _, r in self.schedule.arrivals}
         self.ends: Counter[int] = Counter()
+        self.refused: set[int] = set()
         self.aborted_tokens = 0
         self.finished_tokens = 0
         self._run()
@@ -48,7 +55,9 @@ class Run:
             if self.peeks:
                 self.engine.peek(t)
             if isinstance(what, EngineRequest):
-                assert self.engine.submit(what, t) is None
+                if self.engine.submit(what, t) is not None:
+                    self.refused.add(what.request_id)
+                    self.ends[what.request_id] += 1
             elif self.ends[what] == 0:
                 self.aborted_tokens += self.engine.abort(what, t)
                 self.ends[what] += 1
@@ -90,7 +99,8 @@ def test_every_request_ends_once(seed: int) -> None:
     run = Run(seed)
     assert run.ends == dict.fromkeys(run.requests, 1)
     counters = run.engine.counters
-    assert counters.requests_finished + counters.requests_aborted == len(run.requests)
+    assert counters.requests_rejected == len(run.refused)
+    assert counters.requests_finished + counters.requests_aborted + len(run.refused) == len(run.requests)
 
 
 @settings(max_examples=40, deadline=None)
@@ -99,7 +109,8 @@ def test_tokens_balance(seed: int) -> None:
     run = Run(seed)
     assert run.engine.counters.generation_tokens == run.finished_tokens + run.aborted_tokens
     first_tokens = sum(d.kind == DeliveryKind.FIRST_TOKEN for d in run.deliveries)  # type: ignore[attr-defined]
-    assert sum(run.gaps.weight.values()) == run.engine.counters.generation_tokens - first_tokens
+    chunks = run.engine.counters.generation_tokens - run.engine.counters.spec_decode_accepted_tokens
+    assert sum(run.gaps.weight.values()) == chunks - first_tokens
     config = run.schedule.config
     for step in run.steps:
         assert sum(n for _, n, _ in step.scheduled) <= config.max_num_batched_tokens
