@@ -90,7 +90,7 @@ class Scheduler:
             config.num_gpu_blocks, config.block_size, config.enable_prefix_caching, config.watermark
         )
         self.running: list[Request] = []
-        self.waiting: RequestQueue = FCFSQueue() if config.policy == "fcfs" else PriorityQueue()
+        self.waiting: RequestQueue[Request] = FCFSQueue() if config.policy == "fcfs" else PriorityQueue()
         self.in_flight: list[Batch] = []
         self.prefix_cache_queries = 0
         self.prefix_cache_hits = 0

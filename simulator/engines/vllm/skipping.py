@@ -1,0 +1,425 @@
+"""The event-skipping vLLM engine: it does the steps in which something is decided, and sums up the others.
+
+Gives what `simulator.engines.vllm.plain` gives, to the picosecond: same loop (its module text has the
+timeline), same rules. Between two changes, which are an arrival that can be admitted, a prefill chunk, a
+finish, an abort, or the block pool running dry, every round of the loop takes the output of one decode step
+and schedules another. So after each schedule the engine works out how many rounds are *quiet*
+(`Scheduler.quiet_rounds`), sets its alarm for the first that is not, and does the quiet ones in closed form
+when they have to be done: at that alarm, or before an abort.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Final
+
+from simulator.engines.protocol import (
+    Delivery,
+    DeliveryKind,
+    EngineCounters,
+    EngineRequest,
+    EngineSnapshot,
+    Finish,
+    ItlSink,
+    StepTime,
+)
+from simulator.engines.vllm.config import EngineConfig
+from simulator.engines.vllm.plain import EMPTY_LOOP_SLEEP_PS
+from simulator.engines.vllm.sequence import FINISHED, QUEUED, Batch, Sequence
+from simulator.engines.vllm.skipping_scheduler import Scheduler
+from simulator.engines.vllm.stretch import StepSeries
+
+_FIRST_TOKEN: Final = DeliveryKind.FIRST_TOKEN
+_FINISHED: Final = DeliveryKind.FINISHED
+
+
+class SkippingEngine:
+    """One vLLM engine; implements `simulator.engines.protocol.Engine`.
+
+    Args:
+        config: its settings.
+        step_time: how long a step takes.
+        itl: where inter-token latencies go.
+    """
+
+    def __init__(self, config: EngineConfig, step_time: StepTime, itl: ItlSink) -> None:
+        self.config = config
+        self.scheduler = Scheduler(config)
+        self.counters = EngineCounters()
+        self._step_time = step_time
+        self._itl = itl
+        self._requests: dict[int, Sequence] = {}
+        self._input_queue: list[Sequence] = []
+        self._num_submitted = 0
+        self._num_waiting_in_queue = 0
+        self._queued_prompt_tokens = 0
+        self._async = config.async_scheduling
+        self._max_in_flight = 2 if config.async_scheduling else 1
+        self._next_ps: int | None = None
+        self._next_is_output = False
+        self._scheduled_something = False
+        self._gpu_free_ps = 0
+        self._decode_terms: dict[int, tuple[int, int, int]] = {}
+        # Rounds before the one at `_next_ps` that are not done yet, and the steps that they schedule.
+        self._quiet = 0
+        self._series: StepSeries | None = None
+
+    # --- from outside -----------------------------------------------------------------------------------
+
+    def submit(self, request: EngineRequest, now: int) -> str | None:
+        """Take a request at ``now``; None, or the front end's reason to refuse it."""
+        config = self.config
+        max_reqs = config.max_num_queued_reqs
+        max_tokens = config.max_num_queued_tokens
+        too_long = request.prompt_tokens + request.max_tokens > config.max_model_len
+        too_many = max_reqs is not None and len(self._requests) >= max_reqs
+        if too_long or too_many or (max_tokens is not None and self._queued_prompt_tokens >= max_tokens):
+            self.counters.requests_rejected += 1
+            return "context_length" if too_long else "queue_full"
+        seq = Sequence(request, self._num_submitted, config.block_size, now)
+        self._num_submitted += 1
+        self._requests[request.request_id] = seq
+        self._input_queue.append(seq)
+        self._num_waiting_in_queue += 1
+        self._queued_prompt_tokens += request.prompt_tokens
+        if self._next_ps is None:
+            self._next_ps = now
+            self._next_is_output = False
+        elif self._quiet and self.scheduler.admits(seq):
+            self._shorten(self._rounds_before(now))
+        return None
+
+    def abort(self, request_id: int, now: int) -> int:
+        """Drop a request; returns the output tokens it has.
+
+        Raises:
+            KeyError: no such request, or it has ended.
+        """
+        seq = self._requests.pop(request_id)
+        was_quiet = self._quiet > 0
+        if was_quiet:
+            self._skip(self._rounds_before(now))
+        if seq.status == QUEUED:
+            self._num_waiting_in_queue -= 1
+            seq.status = FINISHED
+            generated = 0
+        else:
+            self.scheduler.abort(seq)
+            generated = seq.known - seq.num_prompt_tokens
+        if generated == 0:
+            self._queued_prompt_tokens -= seq.num_prompt_tokens
+        self.counters.requests_aborted += 1
+        if self._next_ps is None:
+            self._next_ps = now
+            self._next_is_output = False
+        elif was_quiet:
+            self._set_alarm()
+        return generated
+
+    def next_time(self) -> int | None:
+        """The next instant at which something is decided; None while idle."""
+        return self._next_ps
+
+    def advance(self, t: int) -> list[Delivery]:
+        """Do all that happens up to and including ``t``."""
+        deliveries: list[Delivery] = []
+        while (now := self._next_ps) is not None and now <= t:
+            if self._next_is_output:
+                if self._quiet:
+                    self._skip(self._quiet)
+                self._process_output(now, deliveries)
+            else:
+                self._schedule(now, deliveries)
+        if self._quiet:
+            self._skip(self._rounds_before(t + 1))
+        return deliveries
+
+    def peek(self, t: int) -> EngineSnapshot:
+        """State at ``t``; changes nothing."""
+        scheduler, counters = self.scheduler, self.counters
+        pool = scheduler.pool
+        rounds = self._rounds_before(t) if self._quiet else 0
+        used = pool.num_usable - pool.num_free
+        in_flight = scheduler.in_flight
+        steps, busy_ps, tokens = counters.steps, counters.busy_ps, counters.generation_tokens
+        if rounds:
+            used += scheduler.decoding.blocks_needed(scheduler.step + 1, rounds)
+            launched = self._launched(rounds)
+            known = in_flight[:rounds]
+            steps += rounds
+            busy_ps += sum(batch.gpu_ps for batch in known)
+            tokens += sum(batch.tokens for batch in known)
+            more = rounds - len(known)
+            if more:
+                assert self._series is not None
+                busy_ps += self._series.gpu_total_ps(more)
+                tokens += more * scheduler.decoding.n
+            in_flight = in_flight[rounds:] + launched
+        busy_ps += sum(max(0, min(t - b.start_ps, b.gpu_ps)) for b in in_flight)
+        return EngineSnapshot(
+            time_ps=t,
+            running=len(scheduler.running),
+            waiting=len(scheduler.waiting) + self._num_waiting_in_queue,
+            kv_blocks_used=used,
+            kv_blocks_total=pool.num_usable,
+            counters=replace(
+                counters,
+                steps=steps,
+                busy_ps=busy_ps,
+                generation_tokens=tokens,
+                prefix_cache_queries=scheduler.prefix_cache_queries,
+                prefix_cache_hits=scheduler.prefix_cache_hits,
+            ),
+        )
+
+    # --- quiet rounds -----------------------------------------------------------------------------------
+
+    def _set_alarm(self) -> None:
+        """Find the first round that is not quiet; the next thing to do is an output."""
+        self._quiet = 0
+        in_flight = self.scheduler.in_flight
+        self._next_ps = in_flight[0].end_ps
+        if self._async and (len(in_flight) != self._max_in_flight or in_flight[0].end_ps == in_flight[1].end_ps):
+            return  # on an idle GPU a step takes longer
+        rounds = self.scheduler.quiet_rounds()
+        if rounds and self._num_waiting_in_queue and self.scheduler.admits(self._input_queue[-1]):
+            return
+        if rounds:
+            decoding = self.scheduler.decoding
+            n = decoding.n
+            base_ps, per_token_ps, host_ps = self._decode_terms.get(n) or self._terms(n)
+            first_ps = base_ps + per_token_ps * (decoding.base_sum + n * self.scheduler.step)
+            if first_ps <= 0:
+                return
+            self._series = StepSeries(first_ps, per_token_ps * n, host_ps, self._async)
+            self._quiet = rounds
+            self._next_ps = self._end_of(rounds)
+
+    def _terms(self, decodes: int) -> tuple[int, int, int]:
+        terms = (*self._step_time.decode_terms(decodes), self._step_time.host_ps(decodes))
+        self._decode_terms[decodes] = terms
+        return terms
+
+    def _end_of(self, index: int) -> int:
+        """When the batch ends that is ``index`` places behind the next to end."""
+        in_flight = self.scheduler.in_flight
+        if index < len(in_flight):
+            return in_flight[index].end_ps
+        assert self._series is not None
+        return in_flight[-1].end_ps + self._series.total_ps(index + 1 - len(in_flight))
+
+    def _rounds_before(self, t: int) -> int:
+        """How many of the quiet rounds take place before ``t``."""
+        in_flight = self.scheduler.in_flight
+        for index, batch in enumerate(in_flight):
+            if batch.end_ps >= t:
+                return min(index, self._quiet)
+        assert self._series is not None
+        rounds = len(in_flight) - 1 + self._series.steps_to_reach(t - in_flight[-1].end_ps)
+        return min(rounds, self._quiet)
+
+    def _shorten(self, rounds: int) -> None:
+        self._quiet = rounds
+        self._next_ps = self._end_of(rounds)
+
+    def _launched(self, rounds: int) -> list[Batch]:
+        """Those batches scheduled by so many quiet rounds that are in flight after them."""
+        series, decoding = self._series, self.scheduler.decoding
+        assert series is not None
+        end_ps = self.scheduler.in_flight[-1].end_ps
+        batches = []
+        for step in range(max(1, rounds - self._max_in_flight + 1), rounds + 1):
+            batch = Batch(decoding.n, decoding.weights, decoding.n)
+            batch.start_ps = end_ps + series.total_ps(step - 1)
+            batch.gpu_ps = series.gpu_ps(step)
+            batch.end_ps = end_ps + series.total_ps(step)
+            batches.append(batch)
+        return batches
+
+    def _skip(self, rounds: int) -> None:
+        """Do so many of the quiet rounds."""
+        if not rounds:
+            return
+        scheduler, counters, series = self.scheduler, self.counters, self._series
+        assert series is not None
+        decoding = scheduler.decoding
+        in_flight = scheduler.in_flight
+        number = scheduler.output
+        launched = self._launched(rounds)
+        counters.steps += rounds
+        for batch in in_flight[:rounds]:
+            number += 1
+            counters.busy_ps += batch.gpu_ps
+            counters.generation_tokens += batch.tokens
+            self._add_gap(number, batch.weights, batch.end_ps)
+        more = rounds - len(in_flight)
+        if more > 0:
+            counters.busy_ps += series.gpu_total_ps(more)
+            counters.generation_tokens += more * decoding.n
+            self._add_gaps(number, more, series)
+            scheduler.last_output_ps = in_flight[-1].end_ps + series.total_ps(more)
+        scheduler.in_flight = in_flight[rounds:] + launched
+        scheduler.skip(rounds)
+        self._gpu_free_ps = launched[-1].end_ps
+        self._quiet -= rounds
+        if self._quiet:
+            self._series = series._replace(first_ps=series.gpu_ps(rounds + 1))
+        if self._input_queue and self._input_queue[0].submitted_ps <= scheduler.last_output_ps:
+            self._take_input(scheduler.last_output_ps)
+
+    def _add_gap(self, number: int, weights: dict[int, int], now: int) -> None:
+        gap_ps = now - self.scheduler.last_output_ps
+        self.scheduler.last_output_ps = now
+        if weights:
+            self.scheduler.decoding.add_gap(number, gap_ps)
+            for workload, weight in weights.items():
+                self._itl.add(workload, gap_ps, 0, 1, weight)
+
+    def _add_gaps(self, number: int, steps: int, series: StepSeries) -> None:
+        """The gaps of the first steps of a series, whose outputs follow output ``number``."""
+        decoding = self.scheduler.decoding
+        flat = min(series.host_bound(), steps)
+        host_ps = 0 if self._async else series.host_ps
+        rising = steps - flat
+        decoding.add_gap(number + steps, series.gpu_ps(steps) + host_ps if rising else series.host_ps)
+        for workload, weight in decoding.weights.items():
+            if flat:
+                self._itl.add(workload, series.host_ps, 0, flat, weight)
+            if rising:
+                self._itl.add(workload, series.gpu_ps(flat + 1) + host_ps, series.rise_ps, rising, weight)
+
+    # --- one loop of vLLM's engine core -----------------------------------------------------------------
+
+    def _schedule(self, now: int, deliveries: list[Delivery]) -> None:
+        scheduler = self.scheduler
+        if self._input_queue:
+            self._take_input(now)
+        self._scheduled_something = False
+        if scheduler.has_requests:
+            batch = scheduler.schedule()
+            scheduled = self._scheduled_something = batch.num_scheduled > 0
+            self._launch(batch, now)
+            if batch.admitted or batch.preempted:
+                self._report_schedule(batch, now, deliveries)
+            in_flight = scheduler.in_flight
+            if not scheduled and self._is_stuck(batch):
+                in_flight.clear()
+                scheduler.output = scheduler.step
+                self._next_ps = None
+                return
+            if len(in_flight) < self._max_in_flight and (scheduled or scheduler.has_requests):
+                self._next_ps = now if scheduled else now + EMPTY_LOOP_SLEEP_PS
+                return
+        elif not scheduler.in_flight:
+            self._next_ps = None
+            return
+        self._next_is_output = True
+        self._set_alarm()
+        if not self._quiet:
+            self._next_ps = max(now, scheduler.in_flight[0].end_ps)
+
+    def _take_input(self, now: int) -> None:
+        """Requests that arrived up to ``now`` join the waiting queue."""
+        queue = self._input_queue
+        taken = 0
+        for seq in queue:
+            if seq.submitted_ps > now:
+                break
+            taken += 1
+            if seq.status == QUEUED:
+                self.scheduler.add_request(seq)
+                self._num_waiting_in_queue -= 1
+            else:
+                self.scheduler.skip_aborted()
+        del queue[:taken]
+
+    def _is_stuck(self, batch: Batch) -> bool:
+        """Whether every further schedule would be as empty as this one."""
+        return (
+            not batch.preempted
+            and self.scheduler.has_requests
+            and not any(b.num_scheduled for b in self.scheduler.in_flight)
+        )
+
+    def _launch(self, batch: Batch, now: int) -> None:
+        free_ps = self._gpu_free_ps
+        scheduled = batch.num_scheduled
+        if not scheduled:
+            batch.start_ps = batch.end_ps = max(now, free_ps)
+            return
+        decodes = batch.decode_requests
+        if batch.prefills:
+            gpu_ps = self._step_time.step_ps(decodes, batch.decode_context_tokens, batch.prefills)
+            host_ps = self._step_time.host_ps(scheduled)
+        else:
+            base_ps, per_token_ps, host_ps = self._decode_terms.get(decodes) or self._terms(decodes)
+            gpu_ps = base_ps + per_token_ps * batch.decode_context_tokens
+        batch.gpu_ps = gpu_ps
+        if now < free_ps:
+            batch.start_ps = free_ps
+            self._gpu_free_ps = batch.end_ps = free_ps + (gpu_ps if gpu_ps > host_ps else host_ps)
+        else:
+            batch.start_ps = now
+            self._gpu_free_ps = batch.end_ps = now + gpu_ps + host_ps
+
+    def _report_schedule(self, batch: Batch, now: int, deliveries: list[Delivery]) -> None:
+        for seq in batch.preempted:
+            self.counters.num_preemptions += 1
+            deliveries.append(Delivery(now, DeliveryKind.PREEMPTED, seq.request_id))
+        for seq in batch.admitted:
+            if seq.num_preemptions == 0:
+                seq.scheduled_ps = now
+                deliveries.append(Delivery(now, DeliveryKind.SCHEDULED, seq.request_id))
+
+    def _process_output(self, now: int, deliveries: list[Delivery]) -> None:
+        scheduler = self.scheduler
+        batch = scheduler.in_flight[0]
+        if batch.num_scheduled:
+            counters = self.counters
+            counters.steps += 1
+            counters.busy_ps += batch.gpu_ps
+            counters.generation_tokens += batch.tokens
+            self._add_gap(scheduler.output + 1, batch.weights, now)
+        for seq, alone, ends in scheduler.update():
+            if alone:
+                self._count_token(seq, now, deliveries)
+            if ends:
+                deliveries.append(self._finish(seq, alone, now))
+        self._next_is_output = False
+        if scheduler.has_requests:
+            self._next_ps = now if self._scheduled_something else now + EMPTY_LOOP_SLEEP_PS
+        else:
+            self._next_ps = now if scheduler.in_flight else None
+
+    # --- tokens -----------------------------------------------------------------------------------------
+
+    def _count_token(self, seq: Sequence, now: int, deliveries: list[Delivery]) -> None:
+        """A token of a request that did not decode in the step before."""
+        self.counters.generation_tokens += 1
+        if seq.known == seq.num_prompt_tokens + 1:
+            seq.first_token_ps = now
+            self.counters.prompt_tokens += seq.num_prompt_tokens
+            self._queued_prompt_tokens -= seq.num_prompt_tokens
+            deliveries.append(Delivery(now, _FIRST_TOKEN, seq.request_id))
+        else:
+            gap_ps = now - seq.last_token_ps
+            self._itl.add(seq.workload, gap_ps, 0, 1, 1)
+            seq.max_gap_ps = max(seq.max_gap_ps, gap_ps)
+        seq.last_token_ps = now
+
+    def _finish(self, seq: Sequence, alone: bool, now: int) -> Delivery:
+        del self._requests[seq.request_id]
+        self.counters.requests_finished += 1
+        max_gap_ps = seq.max_gap_ps
+        if not alone:
+            max_gap_ps = max(max_gap_ps, self.scheduler.decoding.max_gap_since(seq.joined))
+        finish = Finish(
+            "stop" if seq.final_tokens < seq.length_limit else "length",
+            seq.final_tokens - seq.num_prompt_tokens,
+            seq.scheduled_ps,
+            seq.first_token_ps,
+            seq.num_cached_tokens,
+            seq.num_preemptions,
+            max_gap_ps,
+        )
+        return Delivery(now, _FINISHED, seq.request_id, finish)
