@@ -7,7 +7,6 @@ modulo block size, and the next change is at the top of a heap.
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from heapq import heappop, heappush
 
 from simulator.engines.vllm.sequence import DECODING, LAST_TOKEN, Sequence, without
@@ -20,19 +19,21 @@ class DecodeSet:
         n: how many.
         base_sum: their ``Sequence.base``, summed.
         weights: how many by workload. Never changed, but replaced.
+        finish_keys: heap of the outputs that may bring a last token.
+        last_keys: heap of the schedules that may have to pass over a request, whose last token is in flight.
+        cachings: heap of the steps that may cache a block of content that others may share, with its request.
     """
 
     __slots__ = (
         "_async",
         "_block_size",
-        "_cachings",
-        "_finish_keys",
         "_finishing",
-        "_gaps",
-        "_last_keys",
         "_last_tokens",
         "_need",
         "base_sum",
+        "cachings",
+        "finish_keys",
+        "last_keys",
         "n",
         "weights",
     )
@@ -45,13 +46,11 @@ class DecodeSet:
         self.weights: dict[int, int] = {}
         # Requests that need a block in step k, by k modulo block size; twice, so that slices do not wrap.
         self._need = [0] * block_size
-        self._finish_keys: list[int] = []
+        self.finish_keys: list[int] = []
         self._finishing: dict[int, list[Sequence]] = {}
-        self._last_keys: list[int] = []
+        self.last_keys: list[int] = []
         self._last_tokens: dict[int, list[Sequence]] = {}
-        self._cachings: list[tuple[int, int, Sequence]] = []
-        # Largest gaps since any output: (number of the output, gap) with falling gaps.
-        self._gaps: tuple[list[int], list[int]] = ([], [])
+        self.cachings: list[tuple[int, int, Sequence]] = []
 
     # --- members ----------------------------------------------------------------------------------------
 
@@ -70,14 +69,14 @@ class DecodeSet:
         finishing = self._finishing.get(finish_at)
         if finishing is None:
             self._finishing[finish_at] = [seq]
-            heappush(self._finish_keys, finish_at)
+            heappush(self.finish_keys, finish_at)
         else:
             finishing.append(seq)
         if self._async and seq.final_tokens == seq.length_limit:
             last = self._last_tokens.get(finish_at + 1)
             if last is None:
                 self._last_tokens[finish_at + 1] = [seq]
-                heappush(self._last_keys, finish_at + 1)
+                heappush(self.last_keys, finish_at + 1)
             else:
                 last.append(seq)
         if seq.num_shareable > len(seq.shared):
@@ -92,13 +91,9 @@ class DecodeSet:
 
     # --- changes ----------------------------------------------------------------------------------------
 
-    def next_finish(self) -> int | None:
-        """Number of the next output that may bring a last token."""
-        return self._finish_keys[0] if self._finish_keys else None
-
     def finishing(self, output: int) -> list[Sequence]:
-        """Whose last token this output brings; to be asked once for every output of `next_finish`."""
-        keys = self._finish_keys
+        """Whose last token this output brings; to be asked once for every output of ``finish_keys``."""
+        keys = self.finish_keys
         while keys and keys[0] < output:  # all of them have left
             del self._finishing[heappop(keys)]
         if not keys or keys[0] > output:
@@ -107,13 +102,9 @@ class DecodeSet:
         sequences = self._finishing.pop(output)
         return [s for s in sequences if s.finish_at == output and s.status in (DECODING, LAST_TOKEN)]
 
-    def next_last_token(self) -> int | None:
-        """The next schedule that may have to pass over a request, whose last token is in flight."""
-        return self._last_keys[0] if self._last_keys else None
-
     def pass_over(self, step: int) -> None:
         """Take those out that schedule ``step`` passes over."""
-        keys = self._last_keys
+        keys = self.last_keys
         while keys and keys[0] <= step:
             key = heappop(keys)
             for seq in self._last_tokens.pop(key):
@@ -150,15 +141,11 @@ class DecodeSet:
 
     def _push_caching(self, seq: Sequence) -> None:
         full_at = (len(seq.shared) + 1) * self._block_size - seq.base + self._async
-        heappush(self._cachings, (full_at, seq.order, seq))
-
-    def next_caching(self) -> int | None:
-        """The next step that may cache a block of content that others may share."""
-        return self._cachings[0][0] if self._cachings else None
+        heappush(self.cachings, (full_at, seq.order, seq))
 
     def cached_up_to(self, step: int) -> list[tuple[Sequence, int]]:
         """(request, full blocks) to be cached by the steps up to ``step``, in order; to be asked once."""
-        cachings = self._cachings
+        cachings = self.cachings
         found = []
         while cachings and cachings[0][0] <= step:
             full_at, order, seq = heappop(cachings)
@@ -168,20 +155,3 @@ class DecodeSet:
                 if num_full < seq.num_shareable:
                     heappush(cachings, (full_at + self._block_size, order, seq))
         return found
-
-    # --- gaps -------------------------------------------------------------------------------------------
-
-    def add_gap(self, output: int, gap_ps: int) -> None:
-        """Time between the outputs before and at ``output``."""
-        outputs, gaps = self._gaps
-        while gaps and gaps[-1] <= gap_ps:
-            gaps.pop()
-            outputs.pop()
-        outputs.append(output)
-        gaps.append(gap_ps)
-
-    def max_gap_since(self, output: int) -> int:
-        """The largest gap that ended after ``output``; 0 if there is none."""
-        outputs, gaps = self._gaps
-        index = bisect_right(outputs, output)
-        return gaps[index] if index < len(gaps) else 0

@@ -95,40 +95,22 @@ class Batch:
         num_scheduled: requests in it; 0 if it is empty.
         weights: decoding requests that will get a token from it, by workload. Never changed, but replaced.
         tokens: the sum of ``weights``.
-        decode_requests: requests that compute one token behind a full context.
-        decode_context_tokens: the contexts of those before the step, summed.
-        prefills: (tokens, context before the step) of all others.
-        admitted: requests admitted by this step.
-        preempted: requests preempted by this step, in order.
-        entries: (place in the running batch, request) of all others that will get one, in order.
+        entries: all others that will get one, in order.
         start_ps, gpu_ps, end_ps: its time on the GPU.
     """
 
-    __slots__ = (
-        "admitted",
-        "decode_context_tokens",
-        "decode_requests",
-        "end_ps",
-        "entries",
-        "gpu_ps",
-        "num_scheduled",
-        "preempted",
-        "prefills",
-        "start_ps",
-        "tokens",
-        "weights",
-    )
+    __slots__ = ("end_ps", "entries", "gpu_ps", "num_scheduled", "start_ps", "tokens", "weights")
 
-    def __init__(self, num_scheduled: int, weights: dict[int, int], tokens: int) -> None:
+    def __init__(
+        self, num_scheduled: int, weights: dict[int, int], tokens: int, start_ps: int, gpu_ps: int, end_ps: int
+    ) -> None:
         self.num_scheduled = num_scheduled
         self.weights = weights
         self.tokens = tokens
-        self.entries: list[tuple[int, Sequence]] | tuple[()] = ()
-        self.decode_requests = self.decode_context_tokens = 0
-        self.prefills: list[tuple[int, int]] | tuple[()] = ()
-        self.admitted: list[Sequence] | tuple[()] = ()
-        self.preempted: list[Sequence] | tuple[()] = ()
-        self.start_ps = self.gpu_ps = self.end_ps = 0
+        self.entries: list[Sequence] | tuple[()] = ()
+        self.start_ps = start_ps
+        self.gpu_ps = gpu_ps
+        self.end_ps = end_ps
 
     def drop(self, workload: int) -> None:
         """One of its decoding requests has left."""

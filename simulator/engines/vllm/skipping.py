@@ -24,6 +24,7 @@ from simulator.engines.protocol import (
     StepTime,
 )
 from simulator.engines.vllm.config import EngineConfig
+from simulator.engines.vllm.gaps import DecodeGaps
 from simulator.engines.vllm.plain import EMPTY_LOOP_SLEEP_PS
 from simulator.engines.vllm.sequence import FINISHED, QUEUED, Batch, Sequence
 from simulator.engines.vllm.skipping_scheduler import Scheduler
@@ -44,7 +45,8 @@ class SkippingEngine:
 
     def __init__(self, config: EngineConfig, step_time: StepTime, itl: ItlSink) -> None:
         self.config = config
-        self.scheduler = Scheduler(config)
+        self._gaps = DecodeGaps(itl)
+        self.scheduler = Scheduler(config, self._gaps)
         self.counters = EngineCounters()
         self._step_time = step_time
         self._itl = itl
@@ -62,7 +64,7 @@ class SkippingEngine:
         self._decode_terms: dict[int, tuple[int, int, int]] = {}
         # Rounds before the one at `_next_ps` that are not done yet, and the steps that they schedule.
         self._quiet = 0
-        self._series: StepSeries | None = None
+        self._series = StepSeries(1, 0, 0, self._async)
 
     # --- from outside -----------------------------------------------------------------------------------
 
@@ -85,7 +87,7 @@ class SkippingEngine:
         if self._next_ps is None:
             self._next_ps = now
             self._next_is_output = False
-        elif self._quiet and self.scheduler.admits(seq):
+        elif self._quiet and self.scheduler.admits():
             self._shorten(self._rounds_before(now))
         return None
 
@@ -99,6 +101,7 @@ class SkippingEngine:
         was_quiet = self._quiet > 0
         if was_quiet:
             self._skip(self._rounds_before(now))
+        self._gaps.flush()
         if seq.status == QUEUED:
             self._num_waiting_in_queue -= 1
             seq.status = FINISHED
@@ -113,7 +116,7 @@ class SkippingEngine:
             self._next_ps = now
             self._next_is_output = False
         elif was_quiet:
-            self._set_alarm()
+            self._set_alarm(now)
         return generated
 
     def next_time(self) -> int | None:
@@ -123,6 +126,7 @@ class SkippingEngine:
     def advance(self, t: int) -> list[Delivery]:
         """Do all that happens up to and including ``t``."""
         deliveries: list[Delivery] = []
+        due = self._next_ps
         while (now := self._next_ps) is not None and now <= t:
             if self._next_is_output:
                 if self._quiet:
@@ -130,9 +134,17 @@ class SkippingEngine:
                 self._process_output(now, deliveries)
             else:
                 self._schedule(now, deliveries)
+        if self._next_ps is None:
+            self._gaps.flush()
+        elif due != t:
+            self._catch_up(t)
+        return deliveries
+
+    def _catch_up(self, t: int) -> None:
+        """Do what happens up to and including ``t`` without a decision, for who wants to know."""
         if self._quiet:
             self._skip(self._rounds_before(t + 1))
-        return deliveries
+        self._gaps.flush()
 
     def peek(self, t: int) -> EngineSnapshot:
         """State at ``t``; changes nothing."""
@@ -151,7 +163,6 @@ class SkippingEngine:
             tokens += sum(batch.tokens for batch in known)
             more = rounds - len(known)
             if more:
-                assert self._series is not None
                 busy_ps += self._series.gpu_total_ps(more)
                 tokens += more * scheduler.decoding.n
             in_flight = in_flight[rounds:] + launched
@@ -174,26 +185,32 @@ class SkippingEngine:
 
     # --- quiet rounds -----------------------------------------------------------------------------------
 
-    def _set_alarm(self) -> None:
-        """Find the first round that is not quiet; the next thing to do is an output."""
+    def _set_alarm(self, now: int) -> None:
+        """Find the first round that is not quiet; the next thing to do is an output, not before ``now``."""
+        scheduler = self.scheduler
+        in_flight = scheduler.in_flight
+        oldest_ps = in_flight[0].end_ps
+        self._next_is_output = True
         self._quiet = 0
-        in_flight = self.scheduler.in_flight
-        self._next_ps = in_flight[0].end_ps
-        if self._async and (len(in_flight) != self._max_in_flight or in_flight[0].end_ps == in_flight[1].end_ps):
-            return  # on an idle GPU a step takes longer
-        rounds = self.scheduler.quiet_rounds()
-        if rounds and self._num_waiting_in_queue and self.scheduler.admits(self._input_queue[-1]):
+        self._next_ps = oldest_ps if oldest_ps > now else now
+        rounds = scheduler.quiet_rounds()
+        if not rounds:
             return
-        if rounds:
-            decoding = self.scheduler.decoding
-            n = decoding.n
-            base_ps, per_token_ps, host_ps = self._decode_terms.get(n) or self._terms(n)
-            first_ps = base_ps + per_token_ps * (decoding.base_sum + n * self.scheduler.step)
-            if first_ps <= 0:
-                return
-            self._series = StepSeries(first_ps, per_token_ps * n, host_ps, self._async)
-            self._quiet = rounds
-            self._next_ps = self._end_of(rounds)
+        newest_ps = in_flight[-1].end_ps
+        if self._async and oldest_ps == newest_ps:
+            return  # on an idle GPU a step takes longer
+        if self._num_waiting_in_queue and scheduler.admits():
+            return
+        decoding = scheduler.decoding
+        n = decoding.n
+        base_ps, per_token_ps, host_ps = self._decode_terms.get(n) or self._terms(n)
+        gpu_ps = base_ps + per_token_ps * (decoding.base_sum + n * scheduler.step)
+        if gpu_ps <= 0:
+            return
+        series = self._series = StepSeries(gpu_ps, per_token_ps * n, host_ps, self._async)
+        self._quiet = rounds
+        behind = rounds + 1 - len(in_flight)
+        self._next_ps = newest_ps + series.total_ps(behind) if behind else newest_ps
 
     def _terms(self, decodes: int) -> tuple[int, int, int]:
         terms = (*self._step_time.decode_terms(decodes), self._step_time.host_ps(decodes))
@@ -205,7 +222,6 @@ class SkippingEngine:
         in_flight = self.scheduler.in_flight
         if index < len(in_flight):
             return in_flight[index].end_ps
-        assert self._series is not None
         return in_flight[-1].end_ps + self._series.total_ps(index + 1 - len(in_flight))
 
     def _rounds_before(self, t: int) -> int:
@@ -214,7 +230,6 @@ class SkippingEngine:
         for index, batch in enumerate(in_flight):
             if batch.end_ps >= t:
                 return min(index, self._quiet)
-        assert self._series is not None
         rounds = len(in_flight) - 1 + self._series.steps_to_reach(t - in_flight[-1].end_ps)
         return min(rounds, self._quiet)
 
@@ -225,24 +240,25 @@ class SkippingEngine:
     def _launched(self, rounds: int) -> list[Batch]:
         """Those batches scheduled by so many quiet rounds that are in flight after them."""
         series, decoding = self._series, self.scheduler.decoding
-        assert series is not None
-        end_ps = self.scheduler.in_flight[-1].end_ps
+        n, weights = decoding.n, decoding.weights
+        start_ps = self.scheduler.in_flight[-1].end_ps
+        first = 1
+        if rounds > self._max_in_flight:
+            first = rounds - self._max_in_flight + 1
+            start_ps += series.total_ps(first - 1)
         batches = []
-        for step in range(max(1, rounds - self._max_in_flight + 1), rounds + 1):
-            batch = Batch(decoding.n, decoding.weights, decoding.n)
-            batch.start_ps = end_ps + series.total_ps(step - 1)
-            batch.gpu_ps = series.gpu_ps(step)
-            batch.end_ps = end_ps + series.total_ps(step)
-            batches.append(batch)
+        for step in range(first, rounds + 1):
+            end_ps = start_ps + series.step_ps(step)
+            gpu_ps = series.gpu_ps + (step - 1) * series.rise_ps
+            batches.append(Batch(n, weights, n, start_ps, gpu_ps, end_ps))
+            start_ps = end_ps
         return batches
 
     def _skip(self, rounds: int) -> None:
         """Do so many of the quiet rounds."""
         if not rounds:
             return
-        scheduler, counters, series = self.scheduler, self.counters, self._series
-        assert series is not None
-        decoding = scheduler.decoding
+        scheduler, counters, series, gaps = self.scheduler, self.counters, self._series, self._gaps
         in_flight = scheduler.in_flight
         number = scheduler.output
         launched = self._launched(rounds)
@@ -251,42 +267,28 @@ class SkippingEngine:
             number += 1
             counters.busy_ps += batch.gpu_ps
             counters.generation_tokens += batch.tokens
-            self._add_gap(number, batch.weights, batch.end_ps)
+            gaps.add(number, batch.end_ps, batch.weights)
         more = rounds - len(in_flight)
         if more > 0:
+            decoding = scheduler.decoding
+            weights = decoding.weights
             counters.busy_ps += series.gpu_total_ps(more)
             counters.generation_tokens += more * decoding.n
-            self._add_gaps(number, more, series)
-            scheduler.last_output_ps = in_flight[-1].end_ps + series.total_ps(more)
+            flat = min(series.flat, more)
+            if flat:
+                gaps.add_series(number + flat, series.host_ps, 0, flat, weights)
+            if more > flat:
+                first_ps = series.first_ps + flat * series.rise_ps
+                gaps.add_series(number + more, first_ps, series.rise_ps, more - flat, weights)
+            gaps.last_output_ps = launched[0].start_ps
         scheduler.in_flight = in_flight[rounds:] + launched
         scheduler.skip(rounds)
         self._gpu_free_ps = launched[-1].end_ps
         self._quiet -= rounds
         if self._quiet:
-            self._series = series._replace(first_ps=series.gpu_ps(rounds + 1))
-        if self._input_queue and self._input_queue[0].submitted_ps <= scheduler.last_output_ps:
-            self._take_input(scheduler.last_output_ps)
-
-    def _add_gap(self, number: int, weights: dict[int, int], now: int) -> None:
-        gap_ps = now - self.scheduler.last_output_ps
-        self.scheduler.last_output_ps = now
-        if weights:
-            self.scheduler.decoding.add_gap(number, gap_ps)
-            for workload, weight in weights.items():
-                self._itl.add(workload, gap_ps, 0, 1, weight)
-
-    def _add_gaps(self, number: int, steps: int, series: StepSeries) -> None:
-        """The gaps of the first steps of a series, whose outputs follow output ``number``."""
-        decoding = self.scheduler.decoding
-        flat = min(series.host_bound(), steps)
-        host_ps = 0 if self._async else series.host_ps
-        rising = steps - flat
-        decoding.add_gap(number + steps, series.gpu_ps(steps) + host_ps if rising else series.host_ps)
-        for workload, weight in decoding.weights.items():
-            if flat:
-                self._itl.add(workload, series.host_ps, 0, flat, weight)
-            if rising:
-                self._itl.add(workload, series.gpu_ps(flat + 1) + host_ps, series.rise_ps, rising, weight)
+            self._series = series.after(rounds)
+        if self._input_queue and self._input_queue[0].submitted_ps <= gaps.last_output_ps:
+            self._take_input(gaps.last_output_ps)
 
     # --- one loop of vLLM's engine core -----------------------------------------------------------------
 
@@ -295,14 +297,14 @@ class SkippingEngine:
         if self._input_queue:
             self._take_input(now)
         self._scheduled_something = False
+        in_flight = scheduler.in_flight
         if scheduler.has_requests:
             batch = scheduler.schedule()
             scheduled = self._scheduled_something = batch.num_scheduled > 0
             self._launch(batch, now)
-            if batch.admitted or batch.preempted:
-                self._report_schedule(batch, now, deliveries)
-            in_flight = scheduler.in_flight
-            if not scheduled and self._is_stuck(batch):
+            if scheduler.admitted or scheduler.preempted:
+                self._report_schedule(now, deliveries)
+            if not scheduled and self._is_stuck():
                 in_flight.clear()
                 scheduler.output = scheduler.step
                 self._next_ps = None
@@ -310,13 +312,10 @@ class SkippingEngine:
             if len(in_flight) < self._max_in_flight and (scheduled or scheduler.has_requests):
                 self._next_ps = now if scheduled else now + EMPTY_LOOP_SLEEP_PS
                 return
-        elif not scheduler.in_flight:
+        elif not in_flight:
             self._next_ps = None
             return
-        self._next_is_output = True
-        self._set_alarm()
-        if not self._quiet:
-            self._next_ps = max(now, scheduler.in_flight[0].end_ps)
+        self._set_alarm(now)
 
     def _take_input(self, now: int) -> None:
         """Requests that arrived up to ``now`` join the waiting queue."""
@@ -333,10 +332,10 @@ class SkippingEngine:
                 self.scheduler.skip_aborted()
         del queue[:taken]
 
-    def _is_stuck(self, batch: Batch) -> bool:
+    def _is_stuck(self) -> bool:
         """Whether every further schedule would be as empty as this one."""
         return (
-            not batch.preempted
+            not self.scheduler.preempted
             and self.scheduler.has_requests
             and not any(b.num_scheduled for b in self.scheduler.in_flight)
         )
@@ -347,13 +346,14 @@ class SkippingEngine:
         if not scheduled:
             batch.start_ps = batch.end_ps = max(now, free_ps)
             return
-        decodes = batch.decode_requests
-        if batch.prefills:
-            gpu_ps = self._step_time.step_ps(decodes, batch.decode_context_tokens, batch.prefills)
+        scheduler = self.scheduler
+        decodes, context_tokens = scheduler.decode_requests, scheduler.decode_context_tokens
+        if scheduler.prefills:
+            gpu_ps = self._step_time.step_ps(decodes, context_tokens, scheduler.prefills)
             host_ps = self._step_time.host_ps(scheduled)
         else:
             base_ps, per_token_ps, host_ps = self._decode_terms.get(decodes) or self._terms(decodes)
-            gpu_ps = base_ps + per_token_ps * batch.decode_context_tokens
+            gpu_ps = base_ps + per_token_ps * context_tokens
         batch.gpu_ps = gpu_ps
         if now < free_ps:
             batch.start_ps = free_ps
@@ -362,11 +362,11 @@ class SkippingEngine:
             batch.start_ps = now
             self._gpu_free_ps = batch.end_ps = now + gpu_ps + host_ps
 
-    def _report_schedule(self, batch: Batch, now: int, deliveries: list[Delivery]) -> None:
-        for seq in batch.preempted:
+    def _report_schedule(self, now: int, deliveries: list[Delivery]) -> None:
+        for seq in self.scheduler.preempted:
             self.counters.num_preemptions += 1
             deliveries.append(Delivery(now, DeliveryKind.PREEMPTED, seq.request_id))
-        for seq in batch.admitted:
+        for seq in self.scheduler.admitted:
             if seq.num_preemptions == 0:
                 seq.scheduled_ps = now
                 deliveries.append(Delivery(now, DeliveryKind.SCHEDULED, seq.request_id))
@@ -379,7 +379,7 @@ class SkippingEngine:
             counters.steps += 1
             counters.busy_ps += batch.gpu_ps
             counters.generation_tokens += batch.tokens
-            self._add_gap(scheduler.output + 1, batch.weights, now)
+            self._gaps.add(scheduler.output + 1, now, batch.weights)
         for seq, alone, ends in scheduler.update():
             if alone:
                 self._count_token(seq, now, deliveries)
@@ -412,7 +412,7 @@ class SkippingEngine:
         self.counters.requests_finished += 1
         max_gap_ps = seq.max_gap_ps
         if not alone:
-            max_gap_ps = max(max_gap_ps, self.scheduler.decoding.max_gap_since(seq.joined))
+            max_gap_ps = max(max_gap_ps, self._gaps.max_since(seq.joined))
         finish = Finish(
             "stop" if seq.final_tokens < seq.length_limit else "length",
             seq.final_tokens - seq.num_prompt_tokens,

@@ -9,11 +9,12 @@ is decided request by request (`Scheduler._walk_running`).
 from __future__ import annotations
 
 from bisect import insort
-from operator import attrgetter, itemgetter
+from operator import attrgetter
 from typing import Final
 
 from simulator.engines.vllm.config import EngineConfig
 from simulator.engines.vllm.decode_set import DecodeSet
+from simulator.engines.vllm.gaps import DecodeGaps
 from simulator.engines.vllm.request import FCFSQueue, PriorityQueue, RequestQueue
 from simulator.engines.vllm.sequence import (
     DECODING,
@@ -28,27 +29,36 @@ from simulator.kv_cache.content import ContentPool
 
 _URGENCY: Final = attrgetter("urgency")
 _ORDER: Final = attrgetter("order")
-_FIRST: Final = itemgetter(0)
+
+_NO_PREFILLS: Final[list[tuple[int, int]]] = []
 
 Chunks = list[tuple[Sequence, int]]
 """Requests scheduled on their own, with their tokens."""
 
 
 class Scheduler:
-    """Decides one engine's steps. It knows no time but that of the last output.
+    """Decides one engine's steps.
+
+    Args:
+        config: the engine's settings.
+        gaps: of the requests that decode.
 
     Attributes:
         running: the running batch in order (a dict without values).
         waiting: requests that wait for admission.
+        num_waiting: how many.
         in_flight: batches scheduled and not yet processed, the oldest first; at most 2.
         decoding: the requests that decode.
         step, output: numbers of the last schedule and of the last output.
-        last_output_ps: when the last output of a batch that was not empty was processed.
+        decode_requests, decode_context_tokens, prefills: what the last schedule computes: requests with one
+            token behind a full context, those contexts summed, (tokens, context before) of all others.
+        admitted, preempted: by the last schedule, in order.
         prefix_cache_queries, prefix_cache_hits: tokens looked up and found at first admissions.
     """
 
-    def __init__(self, config: EngineConfig) -> None:
+    def __init__(self, config: EngineConfig, gaps: DecodeGaps) -> None:
         self.config = config
+        self._gaps = gaps
         self._max_running = config.max_num_active_seqs or config.max_num_seqs
         self._block_size = config.block_size
         self._max_in_flight = 2 if config.async_scheduling else 1
@@ -61,7 +71,11 @@ class Scheduler:
         self.decoding = DecodeSet(config.block_size, config.async_scheduling)
         self.step = 0
         self.output = 0
-        self.last_output_ps = 0
+        self.num_waiting = 0
+        self.decode_requests = self.decode_context_tokens = 0
+        self.prefills: list[tuple[int, int]] = []
+        self.admitted: list[Sequence] = []
+        self.preempted: list[Sequence] = []
         self.prefix_cache_queries = 0
         self.prefix_cache_hits = 0
         self._prefilling: list[Sequence] = []
@@ -72,12 +86,13 @@ class Scheduler:
     @property
     def has_requests(self) -> bool:
         """Whether vLLM's engine loop calls ``schedule``: also once after the last request has left."""
-        return bool(self.running) or len(self.waiting) > 0 or self._finished_since_schedule
+        return bool(self.running or self.num_waiting or self._finished_since_schedule)
 
     def add_request(self, seq: Sequence) -> None:
         """Put a request into the waiting queue."""
         seq.status = WAITING
         self.waiting.add(seq)
+        self.num_waiting += 1
 
     def skip_aborted(self) -> None:
         """A request was aborted before any schedule could see it."""
@@ -85,83 +100,107 @@ class Scheduler:
 
     # --- stretches --------------------------------------------------------------------------------------
 
-    def admits(self, seq: Sequence) -> bool:
+    def admits(self) -> bool:
         """Whether a schedule must look at a new request: it is not behind one that is blocked."""
         if len(self.running) >= self._max_running:
             return False
-        if not self.waiting:
+        if not self.num_waiting:
             return True
         return self.config.policy == "priority" or not self._blocked
 
     def quiet_rounds(self) -> int:
         """How many rounds of output and schedule from now on only decode, if nothing comes from outside."""
         decoding, in_flight = self.decoding, self.in_flight
-        if not decoding.n or self._prefilling or len(in_flight) != self._max_in_flight:
+        n = decoding.n
+        if not n or self._prefilling or len(in_flight) != self._max_in_flight:
             return 0
         oldest = in_flight[0]
         if oldest.entries or not oldest.num_scheduled:
             return 0
-        next_finish = decoding.next_finish()
-        assert next_finish is not None
-        rounds = next_finish - self.output - 1
+        step = self.step
+        rounds = decoding.finish_keys[0] - self.output - 1
         if rounds > 1 and in_flight[-1].entries:
             rounds = 1
-        next_last = decoding.next_last_token()
-        if next_last is not None and next_last - self.step <= rounds:
-            rounds = next_last - self.step - 1
-        if self.waiting and len(self.running) < self._max_running:
+        if decoding.last_keys and decoding.last_keys[0] - step <= rounds:
+            rounds = decoding.last_keys[0] - step - 1
+        if self.num_waiting and len(self.running) < self._max_running:
             if not self._blocked:
                 return 0
-            next_caching = decoding.next_caching()
-            if next_caching is not None:
-                rounds = min(rounds, next_caching - self.step - 1)
+            if decoding.cachings:
+                rounds = min(rounds, decoding.cachings[0][0] - step - 1)
         if rounds <= 0:
             return 0
         free = self.pool.num_free
-        if free < decoding.n * (rounds // self._block_size + 1):
-            return min(rounds, decoding.steps_within(self.step + 1, free))
+        if free < n * (rounds // self._block_size + 1):
+            return min(rounds, decoding.steps_within(step + 1, free))
         return rounds
 
     def skip(self, rounds: int) -> None:
-        """Do as many quiet rounds; the caller renews ``in_flight`` and ``last_output_ps``."""
-        self.pool.take(self.decoding.blocks_needed(self.step + 1, rounds))
+        """Do as many quiet rounds; the caller renews ``in_flight``."""
+        decoding = self.decoding
+        need = decoding.blocks_needed(self.step + 1, rounds)
+        if need:
+            self.pool.take(need)
         self.step += rounds
         self.output += rounds
-        self._cache_decoded()
+        if decoding.cachings:
+            self._cache_decoded()
 
     def _cache_decoded(self) -> None:
-        next_caching = self.decoding.next_caching()
-        if next_caching is not None and next_caching <= self.step:
-            for seq, num_full in self.decoding.cached_up_to(self.step):
-                self.pool.cache_shared(seq, num_full)
+        for seq, num_full in self.decoding.cached_up_to(self.step):
+            self.pool.cache_shared(seq, num_full)
 
     # --- schedule ---------------------------------------------------------------------------------------
 
     def schedule(self) -> Batch:
-        """Decide the next step; its computed tokens count from here on."""
+        """Decide the next step; its computed tokens count from here on. The caller sets the batch's times."""
         self._finished_since_schedule = False
         self._blocked = False
         step = self.step = self.step + 1
         decoding = self.decoding
-        next_last = decoding.next_last_token()
-        if next_last is not None and next_last <= step:
+        if decoding.last_keys and decoding.last_keys[0] <= step:
             decoding.pass_over(step)
+        if self._prefilling or self.num_waiting:
+            return self._schedule_general()
+        n = decoding.n
+        need = decoding.blocks_needed(step, 1)
+        pool = self.pool
+        if need > pool.num_free:
+            return self._schedule_general()
+        if need:
+            pool.take(need)
+        if decoding.cachings:
+            self._cache_decoded()
+        if self.admitted:
+            self.admitted = []
+        if self.preempted:
+            self.preempted = []
+        self.decode_requests = n
+        self.decode_context_tokens = decoding.base_sum + n * (step - 1)
+        self.prefills = _NO_PREFILLS
+        batch = Batch(n, decoding.weights, n, 0, 0, 0)
+        self.in_flight.append(batch)
+        return batch
+
+    def _schedule_general(self) -> Batch:
+        decoding = self.decoding
         chunks: Chunks = []
         preempted: list[Sequence] = []
         admitted: list[Sequence] = []
-        threshold = self._long_prefill_threshold() if self._prefilling or self.waiting else 0
+        threshold = self._long_prefill_threshold() if self.config.long_prefill_token_threshold else 0
         budget = self._schedule_running(chunks, preempted, threshold)
         # The batch is that of the requests that decode so far; those admitted join them for the next.
-        if self.waiting and not preempted:
+        if self.num_waiting and not preempted:
             self._admit_waiting(chunks, admitted, threshold, budget)
-        decodes = decoding.n
-        batch = Batch(decodes + len(chunks), decoding.weights, decodes)
-        batch.decode_requests = decodes
-        batch.decode_context_tokens = decoding.base_sum + decodes * (step - 1)
-        batch.admitted = admitted
-        batch.preempted = preempted
+        n = decoding.n
+        self.decode_requests = n
+        self.decode_context_tokens = decoding.base_sum + n * (self.step - 1)
+        self.prefills = _NO_PREFILLS
+        self.admitted = admitted
+        self.preempted = preempted
+        batch = Batch(n + len(chunks), decoding.weights, n, 0, 0, 0)
         if chunks:
-            self._compute_chunks(batch, chunks)
+            self._compute_chunks(batch, chunks, len(chunks) - len(admitted))
         self.in_flight.append(batch)
         return batch
 
@@ -286,8 +325,8 @@ class Scheduler:
         output = self.output
         if output >= seq.joined:
             seq.known = seq.base + output + 1
-            seq.last_token_ps = self.last_output_ps
-            seq.max_gap_ps = max(seq.max_gap_ps, decoding.max_gap_since(seq.joined))
+            seq.last_token_ps = self._gaps.last_output_ps
+            seq.max_gap_ps = max(seq.max_gap_ps, self._gaps.max_since(seq.joined))
         last_step = self.step
         if seq.status == DECODING:
             decoding.leave(seq)
@@ -297,7 +336,7 @@ class Scheduler:
             if seq.joined < number <= last_step:
                 batch.drop(seq.workload)
                 if keeps_tokens:
-                    batch.entries = sorted([*batch.entries, (seq.order, seq)], key=_FIRST)
+                    batch.entries = sorted([*batch.entries, seq], key=_ORDER)
         seq.finish_at = 0
 
     def _preempt(self, seq: Sequence, num_scheduled: int) -> None:
@@ -317,7 +356,7 @@ class Scheduler:
             self._leave_decoding(seq, keeps_tokens=True)
         del self.running[seq]
         pool = self.pool
-        known = seq.known + sum(s is seq for batch in self.in_flight for _, s in batch.entries)
+        known = seq.known + sum(s is seq for batch in self.in_flight for s in batch.entries)
         if pool.enable_caching and cached > max((known - 1) // block_size, len(seq.shared)):
             # On its return it will compute a block again that is still cached.
             seq.give_ids()
@@ -327,6 +366,7 @@ class Scheduler:
         seq.computed = seq.cached = 0
         seq.num_preemptions += 1
         self.waiting.put_back(seq)
+        self.num_waiting += 1
 
     def _admit_waiting(
         self, chunks: Chunks, admitted: list[Sequence], threshold: int, budget: int
@@ -334,7 +374,7 @@ class Scheduler:
         """Waiting requests in order, until one does not fit: those behind it wait too."""
         config, pool, running, waiting = self.config, self.pool, self.running, self.waiting
         block_size = self._block_size
-        while waiting and budget > 0 and len(running) < self._max_running:
+        while self.num_waiting and budget > 0 and len(running) < self._max_running:
             seq = waiting.peek()
             known = seq.known
             hits, own = pool.look_up(seq, known)
@@ -369,11 +409,11 @@ class Scheduler:
             if seq.num_shareable:
                 pool.cache_shared(seq, seq.cached)
             waiting.pop()
+            self.num_waiting -= 1
             running[seq] = None
             seq.order = self._num_admitted
             self._num_admitted += 1
             seq.status = PREFILLING
-            self._prefilling.append(seq)
             seq.computed = computed
             if seq.num_preemptions == 0:
                 seq.num_cached_tokens = computed
@@ -384,25 +424,34 @@ class Scheduler:
             chunks.append((seq, num_new))
             budget -= num_new
 
-    def _compute_chunks(self, batch: Batch, chunks: Chunks) -> None:
-        """Put what is scheduled on its own into the batch; a request that will sample a token decodes next."""
+    def _compute_chunks(self, batch: Batch, chunks: Chunks, num_running: int) -> None:
+        """Put what is scheduled on its own into the batch; a request that will sample a token decodes next.
+
+        Args:
+            batch: to be completed.
+            chunks: requests and tokens, the admitted ones last.
+            num_running: how many of them were running before.
+        """
         prefills: list[tuple[int, int]] = []
-        entries: list[tuple[int, Sequence]] = []
-        for seq, num_new in chunks:
+        entries: list[Sequence] = []
+        for index, (seq, num_new) in enumerate(chunks):
             before = seq.computed
             after = seq.computed = before + num_new
             if after < seq.known:
                 prefills.append((num_new, before))
+                if index >= num_running:
+                    self._prefilling.append(seq)
                 continue
-            entries.append((seq.order, seq))
+            entries.append(seq)
             if num_new == 1:
-                batch.decode_requests += 1
-                batch.decode_context_tokens += before
+                self.decode_requests += 1
+                self.decode_context_tokens += before
             else:
                 prefills.append((num_new, before))
-            self._prefilling.remove(seq)
+            if index < num_running:
+                self._prefilling.remove(seq)
             self.decoding.join(seq, self.step, after)
-        batch.prefills = prefills
+        self.prefills = prefills
         batch.entries = entries
 
     # --- output -----------------------------------------------------------------------------------------
@@ -416,35 +465,33 @@ class Scheduler:
         """
         batch = self.in_flight.pop(0)
         output = self.output = self.output + 1
-        concerned: list[tuple[int, Sequence, bool, bool]] = []
-        next_finish = self.decoding.next_finish()
-        if next_finish is not None and next_finish <= output:
-            for seq in self.decoding.finishing(output):
+        decoding = self.decoding
+        concerned: list[tuple[Sequence, bool, bool]] = []
+        if decoding.finish_keys and decoding.finish_keys[0] <= output:
+            for seq in decoding.finishing(output):
                 if seq.joined < output:
-                    concerned.append((seq.order, seq, False, True))
-        for order, seq in batch.entries:
+                    concerned.append((seq, False, True))
+        for seq in batch.entries:
             if seq.status == FINISHED:
                 continue
             seq.known += 1
-            concerned.append((order, seq, True, seq.known >= seq.final_tokens))
+            concerned.append((seq, True, seq.known >= seq.final_tokens))
+        if len(concerned) > 1:
+            concerned.sort(key=lambda c: c[0].order)
+        for seq, _, ends in concerned:
             if seq.status == PREFILLING and self.config.async_scheduling:
                 seq.cached = max(seq.cached, (seq.known - 1) // self._block_size)
-        if len(concerned) > 1:
-            concerned.sort(key=_FIRST)
-        result = []
-        for _, seq, alone, ends in concerned:
-            if seq.num_shareable and seq.status == PREFILLING:
                 self.pool.cache_shared(seq, seq.cached)
             if ends:
                 self._finish(seq)
-            result.append((seq, alone, ends))
-        return result
+        return concerned
 
     def _finish(self, seq: Sequence) -> None:
         block_size = self._block_size
         status = seq.status
         if status == WAITING:
             self.waiting.remove(seq)
+            self.num_waiting -= 1
         else:
             if status == DECODING:
                 computed = seq.base + self.step
@@ -470,6 +517,7 @@ class Scheduler:
         status = seq.status
         if status == WAITING:
             self.waiting.remove(seq)
+            self.num_waiting -= 1
         else:
             if status == PREFILLING:
                 self._prefilling.remove(seq)

@@ -8,64 +8,63 @@ otherwise it takes their sum.
 from __future__ import annotations
 
 from math import isqrt
-from typing import NamedTuple
+from typing import Final
+
+_ENDLESS: Final = 1 << 62
 
 
-class StepSeries(NamedTuple):
+class StepSeries:
     """Durations of consecutive decode steps, in picoseconds.
 
     Attributes:
-        first_ps: GPU time of step 1.
+        gpu_ps: GPU time of step 1, positive.
         rise_ps: how much longer each step is than the one before; not negative.
         host_ps: host time of a step.
         overlapped: whether host work overlaps the GPU.
+        flat: how many steps, from the first, last as long as their host work, which hides the GPU's.
+        first_ps: duration of step 1, if the GPU is not hidden.
     """
 
-    first_ps: int
-    rise_ps: int
-    host_ps: int
-    overlapped: bool
+    __slots__ = ("_flat_excess_ps", "first_ps", "flat", "gpu_ps", "host_ps", "overlapped", "rise_ps")
 
-    def gpu_ps(self, step: int) -> int:
-        """GPU time of one step."""
-        return self.first_ps + (step - 1) * self.rise_ps
+    def __init__(self, gpu_ps: int, rise_ps: int, host_ps: int, overlapped: bool) -> None:
+        self.gpu_ps = gpu_ps
+        self.rise_ps = rise_ps
+        self.host_ps = host_ps
+        self.overlapped = overlapped
+        self.flat = self._flat_excess_ps = 0
+        self.first_ps = gpu_ps if overlapped else gpu_ps + host_ps
+        if overlapped and gpu_ps < host_ps:
+            flat = self.flat = -((gpu_ps - host_ps) // rise_ps) if rise_ps else _ENDLESS
+            self._flat_excess_ps = flat * host_ps - self.gpu_total_ps(flat)
 
     def gpu_total_ps(self, steps: int) -> int:
         """GPU time of the first ``steps`` steps."""
-        return steps * self.first_ps + self.rise_ps * (steps * (steps - 1) // 2)
+        return steps * self.gpu_ps + self.rise_ps * (steps * (steps - 1) // 2)
 
-    def host_bound(self) -> int:
-        """How many steps, from the first, take as long as the host."""
-        if not self.overlapped or self.first_ps >= self.host_ps:
-            return 0
-        if self.rise_ps == 0:
-            return 1 << 62
-        return -((self.first_ps - self.host_ps) // self.rise_ps)
+    def step_ps(self, step: int) -> int:
+        """Duration of one step."""
+        return self.first_ps + (step - 1) * self.rise_ps if step > self.flat else self.host_ps
 
     def total_ps(self, steps: int) -> int:
         """Duration of the first ``steps`` steps."""
-        if not self.overlapped:
-            return steps * self.host_ps + self.gpu_total_ps(steps)
-        flat = self.host_bound()
-        if steps <= flat:
+        if steps <= self.flat:
             return steps * self.host_ps
-        if flat:
-            return flat * self.host_ps + self.gpu_total_ps(steps) - self.gpu_total_ps(flat)
-        return self.gpu_total_ps(steps)
+        return steps * self.first_ps + self.rise_ps * (steps * (steps - 1) // 2) + self._flat_excess_ps
+
+    def after(self, steps: int) -> StepSeries:
+        """The series without its first steps."""
+        return StepSeries(self.gpu_ps + steps * self.rise_ps, self.rise_ps, self.host_ps, self.overlapped)
 
     def steps_to_reach(self, duration_ps: int) -> int:
         """The fewest steps that take at least so long."""
         if duration_ps <= 0:
             return 0
-        first, rise, host = self.first_ps, self.rise_ps, self.host_ps
-        flat = 0
-        if not self.overlapped:
-            first += host
-        elif first < host:
-            flat = self.host_bound()
-            if flat * host >= duration_ps:
-                return -(-duration_ps // host)
-            duration_ps -= flat * host
+        flat, first, rise = self.flat, self.first_ps, self.rise_ps
+        if flat:
+            if flat * self.host_ps >= duration_ps:
+                return -(-duration_ps // self.host_ps)
+            duration_ps -= flat * self.host_ps
             first += flat * rise
         if rise == 0:
             return flat - (-duration_ps // first)
