@@ -50,7 +50,7 @@ class Coverage:
     differing: list[tuple[int, str]] = field(default_factory=list)
 
 
-class EnginesDiffer(AssertionError):
+class EnginesDifferError(AssertionError):
     """The two engines disagree; the message says in what."""
 
 
@@ -59,10 +59,11 @@ class Comparison:
 
     Args:
         schedule: what arrives and is aborted, and when.
-        rng: draws when somebody looks, or advances an engine that need not be.
+        rng: draws when somebody looks, or advances the engines though they have nothing to do.
+        advances: how often that is, of all events.
     """
 
-    def __init__(self, schedule: Schedule, rng: Random) -> None:
+    def __init__(self, schedule: Schedule, rng: Random, advances: float = 0.1) -> None:
         self.steps: list[StepRecord] = []
         self.gaps = PooledGaps(), PooledGaps()
         self.plain = PlainEngine(schedule.config, schedule.step_time, self.gaps[0], self.steps.append)
@@ -72,6 +73,7 @@ class Comparison:
         self.wakes = 0
         self._schedule = schedule
         self._rng = rng
+        self._advances = advances
         self._alive: set[int] = set()
         self._aborted: set[int] = set()
 
@@ -79,7 +81,7 @@ class Comparison:
         """Compare.
 
         Raises:
-            EnginesDiffer: at the first difference.
+            EnginesDifferError: at the first difference.
         """
         schedule = self._schedule
         events: list[tuple[int, EngineRequest | int]] = [*schedule.arrivals, *schedule.aborts]
@@ -98,7 +100,7 @@ class Comparison:
                 self._check(f"abort {what}", self.plain.abort(what, now), self.skipping.abort(what, now))
             if self._rng.random() < 0.3:
                 self._look(now)
-            if self._rng.random() < 0.1:
+            if self._rng.random() < self._advances:
                 self._advance_to(now)
                 self._step(self.skipping, now, 1)
         self._advance_before(None)
@@ -110,7 +112,9 @@ class Comparison:
             self._advance_to(due)
         while (due := self.skipping.next_time()) is not None and (t is None or due < t):
             self._step(self.skipping, due, 1)
-            raise EnginesDiffer(f"the skipping engine has something to do at {due}, the plain one has not")
+            raise EnginesDifferError(
+                f"the skipping engine has something to do at {due}, the plain one has not"
+            )
 
     def _advance_to(self, t: int) -> None:
         """Both engines, each as often as it asks for it; then compare their states."""
@@ -140,7 +144,7 @@ class Comparison:
     @staticmethod
     def _check(what: str, plain: object, skipping: object) -> None:
         if plain != skipping:
-            raise EnginesDiffer(f"{what}: plain {plain!r}, skipping {skipping!r}")
+            raise EnginesDifferError(f"{what}: plain {plain!r}, skipping {skipping!r}")
 
 
 def compare(seed: int, coverage: Coverage, max_requests: int = 60) -> None:
@@ -169,7 +173,9 @@ def compare(seed: int, coverage: Coverage, max_requests: int = 60) -> None:
 
 def main() -> int:
     """Command line; the exit code is 1 if anything differs."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--schedules", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--max-requests", type=int, default=60)

@@ -24,7 +24,6 @@ ContentKey = tuple[object, int, int | None]
 _ENDLESS: Final = 1 << 62
 
 
-
 class SharedBlock:
     """A full block that caches content with an id; in the free queue while nobody refers to it."""
 
@@ -65,7 +64,9 @@ class ContentTable:
         self.own_run: Run | None = None
         self.num_shareable = 0
         if segments:
-            self._contents: list[tuple[object, int]] = [(content, end // block_size) for content, end in segments]
+            self._contents: list[tuple[object, int]] = [
+                (content, end // block_size) for content, end in segments
+            ]
             self.num_shareable = segments[-1][1] // block_size
 
     def give_ids(self) -> None:

@@ -25,8 +25,8 @@ class DecodeGaps:
         "_add",
         "_count",
         "_first_ps",
-        "_last_output",
         "_largest",
+        "_last_output",
         "_next_ps",
         "_outputs",
         "_rise_ps",
@@ -71,7 +71,9 @@ class DecodeGaps:
             self._count = 1
             self._last_output = output
 
-    def add_series(self, output: int, first_ps: int, rise_ps: int, count: int, weights: dict[int, int]) -> None:
+    def add_series(
+        self, output: int, first_ps: int, rise_ps: int, count: int, weights: dict[int, int]
+    ) -> None:
         """Gaps first, first + rise, ..., of the outputs up to number ``output``; the caller keeps the time."""
         if weights is not self._weights or not self._count:
             self.flush()

@@ -102,7 +102,13 @@ class Batch:
     __slots__ = ("end_ps", "entries", "gpu_ps", "num_scheduled", "start_ps", "tokens", "weights")
 
     def __init__(
-        self, num_scheduled: int, weights: dict[int, int], tokens: int, start_ps: int, gpu_ps: int, end_ps: int
+        self,
+        num_scheduled: int,
+        weights: dict[int, int],
+        tokens: int,
+        start_ps: int,
+        gpu_ps: int,
+        end_ps: int,
     ) -> None:
         self.num_scheduled = num_scheduled
         self.weights = weights

@@ -19,7 +19,6 @@ from simulator.engines.vllm.request import FCFSQueue, PriorityQueue, RequestQueu
 from simulator.engines.vllm.sequence import (
     DECODING,
     FINISHED,
-    LAST_TOKEN,
     PREFILLING,
     WAITING,
     Batch,
@@ -368,9 +367,7 @@ class Scheduler:
         self.waiting.put_back(seq)
         self.num_waiting += 1
 
-    def _admit_waiting(
-        self, chunks: Chunks, admitted: list[Sequence], threshold: int, budget: int
-    ) -> None:
+    def _admit_waiting(self, chunks: Chunks, admitted: list[Sequence], threshold: int, budget: int) -> None:
         """Waiting requests in order, until one does not fit: those behind it wait too."""
         config, pool, running, waiting = self.config, self.pool, self.running, self.waiting
         block_size = self._block_size
