@@ -126,15 +126,14 @@ class SkippingEngine:
     def advance(self, t: int) -> list[Delivery]:
         """Do all that happens up to and including ``t``."""
         deliveries: list[Delivery] = []
-        due = self._next_ps
-        while (now := self._next_ps) is not None and now <= t:
+        now = due = self._next_ps
+        while now is not None and now <= t:
             if self._next_is_output:
-                if self._quiet:
-                    self._skip(self._quiet)
                 self._process_output(now, deliveries)
             else:
                 self._schedule(now, deliveries)
-        if self._next_ps is None:
+            now = self._next_ps
+        if now is None:
             self._gaps.flush()
         elif due != t:
             self._catch_up(t)
@@ -151,11 +150,9 @@ class SkippingEngine:
         scheduler, counters = self.scheduler, self.counters
         pool = scheduler.pool
         rounds = self._rounds_before(t) if self._quiet else 0
-        used = pool.num_usable - pool.num_free
         in_flight = scheduler.in_flight
         steps, busy_ps, tokens = counters.steps, counters.busy_ps, counters.generation_tokens
         if rounds:
-            used += scheduler.decoding.blocks_needed(scheduler.step + 1, rounds)
             launched = self._launched(rounds)
             known = in_flight[:rounds]
             steps += rounds
@@ -171,7 +168,7 @@ class SkippingEngine:
             time_ps=t,
             running=len(scheduler.running),
             waiting=len(scheduler.waiting) + self._num_waiting_in_queue,
-            kv_blocks_used=used,
+            kv_blocks_used=scheduler.blocks_used(rounds),
             kv_blocks_total=pool.num_usable,
             counters=replace(
                 counters,
@@ -290,6 +287,47 @@ class SkippingEngine:
         if self._input_queue and self._input_queue[0].submitted_ps <= gaps.last_output_ps:
             self._take_input(gaps.last_output_ps)
 
+    def _end_stretch(self, rounds: int, now: int) -> None:
+        """Do all quiet rounds, at least as many as batches are in flight, and take the output at ``now``."""
+        scheduler, counters, series, gaps = self.scheduler, self.counters, self._series, self._gaps
+        in_flight, decoding = scheduler.in_flight, scheduler.decoding
+        n, weights = decoding.n, decoding.weights
+        first_ps, rise_ps, flat = series.first_ps, series.rise_ps, series.flat
+        number = scheduler.output + len(in_flight)
+        more = rounds + 1 - len(in_flight)
+        busy_ps = more * series.gpu_ps + rise_ps * (more * (more - 1) // 2)
+        tokens = more * n
+        newest = in_flight[-1]
+        if self._async:
+            oldest = in_flight[0]
+            busy_ps += oldest.gpu_ps
+            tokens += oldest.tokens
+            gaps.add(number - 1, oldest.end_ps, oldest.weights)
+        counters.steps += rounds + 1
+        counters.busy_ps += busy_ps + newest.gpu_ps
+        counters.generation_tokens += tokens + newest.tokens
+        if not flat and newest.weights is weights and newest.end_ps - gaps.last_output_ps == first_ps - rise_ps:
+            gaps.add_series(number + more, first_ps - rise_ps, rise_ps, more + 1, weights)
+        else:
+            gaps.add(number, newest.end_ps, newest.weights)
+            if flat:
+                flat = min(flat, more)
+                gaps.add_series(number + flat, series.host_ps, 0, flat, weights)
+            if more > flat:
+                gaps.add_series(number + more, first_ps + flat * rise_ps, rise_ps, more - flat, weights)
+        gaps.last_output_ps = now
+        scheduler.skip(rounds)
+        self._quiet = 0
+        if self._async:
+            end_ps = self._gpu_free_ps = now + series.step_ps(rounds)
+            gpu_ps = series.gpu_ps + (rounds - 1) * rise_ps
+            scheduler.in_flight = [Batch(n, weights, n, now, gpu_ps, end_ps)]
+        else:
+            scheduler.in_flight = []
+            self._gpu_free_ps = now
+        if self._input_queue:
+            self._take_input(now - series.step_ps(more))
+
     # --- one loop of vLLM's engine core -----------------------------------------------------------------
 
     def _schedule(self, now: int, deliveries: list[Delivery]) -> None:
@@ -373,20 +411,28 @@ class SkippingEngine:
 
     def _process_output(self, now: int, deliveries: list[Delivery]) -> None:
         scheduler = self.scheduler
-        batch = scheduler.in_flight[0]
-        if batch.num_scheduled:
-            counters = self.counters
-            counters.steps += 1
-            counters.busy_ps += batch.gpu_ps
-            counters.generation_tokens += batch.tokens
-            self._gaps.add(scheduler.output + 1, now, batch.weights)
-        for seq, alone, ends in scheduler.update():
+        quiet = self._quiet
+        entries: list[Sequence] | tuple[()] = ()
+        if quiet >= self._max_in_flight:
+            self._end_stretch(quiet, now)
+        else:
+            if quiet:
+                self._skip(quiet)
+            batch = scheduler.in_flight.pop(0)
+            entries = batch.entries
+            if batch.num_scheduled:
+                counters = self.counters
+                counters.steps += 1
+                counters.busy_ps += batch.gpu_ps
+                counters.generation_tokens += batch.tokens
+                self._gaps.add(scheduler.output + 1, now, batch.weights)
+        for seq, alone, ends in scheduler.update(entries):
             if alone:
                 self._count_token(seq, now, deliveries)
             if ends:
                 deliveries.append(self._finish(seq, alone, now))
         self._next_is_output = False
-        if scheduler.has_requests:
+        if scheduler.running or scheduler.has_requests:
             self._next_ps = now if self._scheduled_something else now + EMPTY_LOOP_SLEEP_PS
         else:
             self._next_ps = now if scheduler.in_flight else None

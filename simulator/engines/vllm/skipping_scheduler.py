@@ -29,6 +29,7 @@ from simulator.kv_cache.content import ContentPool
 _URGENCY: Final = attrgetter("urgency")
 _ORDER: Final = attrgetter("order")
 
+_NOBODY: Final[list[Sequence]] = []
 _NO_PREFILLS: Final[list[tuple[int, int]]] = []
 
 Chunks = list[tuple[Sequence, int]]
@@ -73,14 +74,16 @@ class Scheduler:
         self.num_waiting = 0
         self.decode_requests = self.decode_context_tokens = 0
         self.prefills: list[tuple[int, int]] = []
-        self.admitted: list[Sequence] = []
-        self.preempted: list[Sequence] = []
+        self.admitted: list[Sequence] = _NOBODY
+        self.preempted: list[Sequence] = _NOBODY
         self.prefix_cache_queries = 0
         self.prefix_cache_hits = 0
         self._prefilling: list[Sequence] = []
         self._num_admitted = 0
         self._finished_since_schedule = False
         self._blocked = False
+        # Blocks that decoding took up to this step have left the pool; those of later steps are still to.
+        self._settled = 0
 
     @property
     def has_requests(self) -> bool:
@@ -129,21 +132,32 @@ class Scheduler:
                 rounds = min(rounds, decoding.cachings[0][0] - step - 1)
         if rounds <= 0:
             return 0
-        free = self.pool.num_free
-        if free < n * (rounds // self._block_size + 1):
-            return min(rounds, decoding.steps_within(step + 1, free))
+        if self.pool.num_free < n * ((step - self._settled + rounds) // self._block_size + 1):
+            self.settle(step)
+            return min(rounds, decoding.steps_within(step + 1, self.pool.num_free))
         return rounds
 
     def skip(self, rounds: int) -> None:
         """Do as many quiet rounds; the caller renews ``in_flight``."""
-        decoding = self.decoding
-        need = decoding.blocks_needed(self.step + 1, rounds)
-        if need:
-            self.pool.take(need)
         self.step += rounds
         self.output += rounds
-        if decoding.cachings:
+        if self.decoding.cachings:
             self._cache_decoded()
+
+    def settle(self, step: int) -> None:
+        """Take the blocks from the pool that decoding has taken up to ``step``."""
+        steps = step - self._settled
+        if steps:
+            need = self.decoding.blocks_needed(self._settled + 1, steps)
+            if need:
+                self.pool.take(need)
+            self._settled = step
+
+    def blocks_used(self, rounds: int) -> int:
+        """Blocks that requests hold after so many quiet rounds more."""
+        pool = self.pool
+        steps = self.step - self._settled + rounds
+        return pool.num_usable - pool.num_free + self.decoding.blocks_needed(self._settled + 1, steps)
 
     def _cache_decoded(self) -> None:
         for seq, num_full in self.decoding.cached_up_to(self.step):
@@ -155,27 +169,26 @@ class Scheduler:
         """Decide the next step; its computed tokens count from here on. The caller sets the batch's times."""
         self._finished_since_schedule = False
         self._blocked = False
-        step = self.step = self.step + 1
+        step = self.step
         decoding = self.decoding
-        if decoding.last_keys and decoding.last_keys[0] <= step:
-            decoding.pass_over(step)
-        if self._prefilling or self.num_waiting:
-            return self._schedule_general()
+        last_keys = decoding.last_keys
+        if last_keys and last_keys[0] <= step + 1:
+            self.settle(step)
+            decoding.pass_over(step + 1)
+        self.step = step + 1
         n = decoding.n
-        need = decoding.blocks_needed(step, 1)
-        pool = self.pool
-        if need > pool.num_free:
+        if (
+            self._prefilling
+            or self.num_waiting
+            or self.pool.num_free < n * ((step + 1 - self._settled) // self._block_size + 1)
+        ):
             return self._schedule_general()
-        if need:
-            pool.take(need)
         if decoding.cachings:
             self._cache_decoded()
-        if self.admitted:
-            self.admitted = []
-        if self.preempted:
-            self.preempted = []
+        if self.admitted or self.preempted:
+            self.admitted = self.preempted = _NOBODY
         self.decode_requests = n
-        self.decode_context_tokens = decoding.base_sum + n * (step - 1)
+        self.decode_context_tokens = decoding.base_sum + n * step
         self.prefills = _NO_PREFILLS
         batch = Batch(n, decoding.weights, n, 0, 0, 0)
         self.in_flight.append(batch)
@@ -183,6 +196,7 @@ class Scheduler:
 
     def _schedule_general(self) -> Batch:
         decoding = self.decoding
+        self.settle(self.step - 1)
         chunks: Chunks = []
         preempted: list[Sequence] = []
         admitted: list[Sequence] = []
@@ -232,7 +246,9 @@ class Scheduler:
         if need > self.pool.num_free:
             chunks.clear()
             return self._walk_running(chunks, preempted, threshold)
-        self.pool.take(need)
+        if need:
+            self.pool.take(need)
+        self._settled = self.step
         caching = self.decoding.cached_up_to(self.step)
         for seq, num_new in chunks:
             seq.cached = min(seq.computed + num_new, seq.known) // block_size
@@ -302,6 +318,7 @@ class Scheduler:
                     self._make_single(seq)
             elif seq in scheduled:
                 chunks.append((seq, scheduled[seq]))
+        self._settled = step
         self._cache_decoded()
         return budget
 
@@ -453,34 +470,45 @@ class Scheduler:
 
     # --- output -----------------------------------------------------------------------------------------
 
-    def update(self) -> list[tuple[Sequence, bool, bool]]:
-        """Process the output of the oldest batch in flight.
+    def update(self, entries: list[Sequence] | tuple[()]) -> list[tuple[Sequence, bool, bool]]:
+        """Process the output of the batch that was taken from ``in_flight``.
+
+        Args:
+            entries: those of the batch.
 
         Returns:
             In order, whom the output concerns more than by one token of a decode: (request, whether it
             takes its token from here, whether it ends).
         """
-        batch = self.in_flight.pop(0)
         output = self.output = self.output + 1
         decoding = self.decoding
         concerned: list[tuple[Sequence, bool, bool]] = []
-        if decoding.finish_keys and decoding.finish_keys[0] <= output:
+        finish_keys = decoding.finish_keys
+        ends_any = False
+        if finish_keys and finish_keys[0] <= output:
             for seq in decoding.finishing(output):
                 if seq.joined < output:
                     concerned.append((seq, False, True))
-        for seq in batch.entries:
+                    ends_any = True
+        for seq in entries:
             if seq.status == FINISHED:
                 continue
             seq.known += 1
-            concerned.append((seq, True, seq.known >= seq.final_tokens))
-        if len(concerned) > 1:
-            concerned.sort(key=lambda c: c[0].order)
-        for seq, _, ends in concerned:
-            if seq.status == PREFILLING and self.config.async_scheduling:
-                seq.cached = max(seq.cached, (seq.known - 1) // self._block_size)
-                self.pool.cache_shared(seq, seq.cached)
-            if ends:
-                self._finish(seq)
+            ends = seq.known >= seq.final_tokens
+            ends_any |= ends
+            concerned.append((seq, True, ends))
+            if seq.status == PREFILLING:
+                ends_any = True  # it may cache a block
+        if ends_any:
+            self.settle(self.step)
+            if len(concerned) > 1:
+                concerned.sort(key=lambda c: c[0].order)
+            for seq, _, ends in concerned:
+                if seq.status == PREFILLING and self.config.async_scheduling:
+                    seq.cached = max(seq.cached, (seq.known - 1) // self._block_size)
+                    self.pool.cache_shared(seq, seq.cached)
+                if ends:
+                    self._finish(seq)
         return concerned
 
     def _finish(self, seq: Sequence) -> None:
@@ -510,6 +538,7 @@ class Scheduler:
 
     def abort(self, seq: Sequence) -> None:
         """Drop a request wherever it is; its output in flight will be ignored."""
+        self.settle(self.step)
         block_size = self._block_size
         status = seq.status
         if status == WAITING:
