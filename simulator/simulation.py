@@ -24,6 +24,7 @@ from simulator.cluster.cluster import Cluster
 from simulator.cluster.replica import Replica
 from simulator.draws import Draws
 from simulator.engines.vllm.plain import PlainEngine
+from simulator.engines.vllm.skipping import SkippingEngine
 from simulator.gateway.gateway import Gateway
 from simulator.gateway.policies import routing_policy
 from simulator.metrics.facts import PoolLedger, RunFacts, StepTimeTrust
@@ -69,6 +70,7 @@ class Simulation:
         self._end_ps = self._duration_ps + to_ps(scenario.drain)
 
         clock = self.clock = Clock()
+        self._replicas: list[Replica] = []
         draws = Draws(self.seed, replication)
         self.gateway = Gateway(
             clock, scenario.gateway, routing_policy(scenario.gateway, draws, self._scraped)
@@ -126,6 +128,8 @@ class Simulation:
             clock.run(until=min(clock.now + step_ps, boundary))
             if progress is not None:
                 progress(to_s(clock.now), self.client.totals.arrivals)
+        for replica in self._replicas:
+            replica.catch_up()
         self.client.finish()  # before the last row: it counts what ends at this instant and bills streams left
         self.timeline.sample()
         self.cluster.finish(clock.now)
@@ -246,10 +250,14 @@ class Simulation:
 
     def _make_replica(self, pod: str) -> Replica:
         plan = self.plan
+        plain = self.loaded.scenario.engine.engine_impl == "plain"
+        engine = (PlainEngine if plain else SkippingEngine)(
+            plan.engine, plan.step_time.step_time, self.recorder.itl
+        )
         replica = Replica(
             self.clock,
             pod,
-            PlainEngine(plan.engine, plan.step_time.step_time, self.recorder.itl),
+            engine,
             self.gateway,
             frontend_in_ps=plan.frontend_in_ps,
             frontend_in_ps_per_token=plan.frontend_in_ps_per_token,
@@ -257,6 +265,7 @@ class Simulation:
             on_preemption=self._preempted,
         )
         self.timeline.watch(replica)
+        self._replicas.append(replica)
         return replica
 
     def _preempted(self, pod: str, attempt: Attempt) -> None:

@@ -178,11 +178,15 @@ class Replica:
         self.env.call_at(due, self._wake, LAST)
 
     def _wake(self, _event: Event) -> None:
-        now = self.env.now
-        if now != self._armed_ps or not self.alive:
-            return  # an earlier wake-up replaced this one
+        if self.env.now == self._armed_ps:  # else an earlier wake-up replaced this one
+            self.catch_up()
+
+    def catch_up(self) -> None:
+        """Let the engine do all that happens up to now, also what it could still put off."""
+        if not self.alive:
+            return
         self._armed_ps = None
-        deliveries = self.engine.advance(now)
+        deliveries = self.engine.advance(self.env.now)
         if deliveries:
             self._relay(deliveries)
         self._arm()

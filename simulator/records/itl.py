@@ -118,12 +118,21 @@ class ItlHistogram:
         gap, step = first_gap_ps, increment_ps
         if step < 0:  # the same gaps, counted from the other end
             gap, step, last_gap_ps = last_gap_ps, -step, first_gap_ps
-        pool.max_ps = max(pool.max_ps, last_gap_ps)
-        while count > 0:
-            index = bin_index(gap)
-            high = bin_edges_ps(index)[1]
-            inside = count if step == 0 else min(count, -((gap - high) // step))
-            pool.bins[index] += inside * weight
+        if last_gap_ps > pool.max_ps:  # noqa: PLR1730 (as above)
+            pool.max_ps = last_gap_ps
+        bins = pool.bins
+        while True:  # as bin_index and bin_edges_ps, whose calls would cost more than the rest
+            shift = gap.bit_length() - _BITS - 1
+            if shift > 0:
+                index = (shift << _BITS) + (gap >> shift)
+                high = ((gap >> shift) + 1) << shift
+            else:
+                index, high = gap, gap + 1
+            if last_gap_ps < high:
+                bins[index] += count * weight
+                return
+            inside = -((gap - high) // step)
+            bins[index] += inside * weight
             gap += inside * step
             count -= inside
 

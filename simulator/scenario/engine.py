@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from simulator.scenario.quantities import DurationS, Section
 
@@ -20,6 +20,9 @@ class EngineSection(Section):
     """Step times: auto (the best shipped profile, else the roofline), roofline, a profile's name or a path."""
     vllm_version: str = "0.32"
     """vLLM release whose scheduling rules apply."""
+    engine_impl: Literal["skipping", "plain"] = "skipping"
+    """How the engine is computed: skipping sums up the steps in which nothing is decided, plain does each one.
+    Both give the same results; plain is slower."""
     frontend_in: DurationS | None = None
     """HTTP and tokenisation before the engine's queue; overrides the profile's."""
     frontend_out: DurationS | None = None

@@ -56,7 +56,7 @@ class Scheduler:
             drops_last_hit=config.num_speculative_tokens > 0,
         )
         self.running: list[Request] = []
-        self.waiting: RequestQueue = (
+        self.waiting: RequestQueue[Request] = (
             FCFSQueue(self._rules.skipped_wait_apart) if config.policy == "fcfs" else PriorityQueue()
         )
         self.in_flight: list[Batch] = []

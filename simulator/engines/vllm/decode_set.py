@@ -1,0 +1,157 @@
+"""The requests that decode, as sums: what one more step, or k of them, does to all without touching any.
+
+Each takes one token in every step. So in step k (steps are numbered by schedule) the contexts sum to
+``base_sum + n * (k - 1)``, the requests that need a block are those with the right residue of context
+modulo block size, and the next change is at the top of a heap.
+"""
+
+from __future__ import annotations
+
+from heapq import heappop, heappush
+
+from simulator.engines.vllm.sequence import DECODING, LAST_TOKEN, Sequence, without
+
+
+class DecodeSet:
+    """Decoding requests of one engine.
+
+    Attributes:
+        n: how many.
+        base_sum: their ``Sequence.base``, summed.
+        weights: how many by workload. Never changed, but replaced.
+        finish_keys: heap of the outputs that may bring a last token.
+        last_keys: heap of the schedules that may have to pass over a request, whose last token is in flight.
+        cachings: heap of the steps that may cache a block of content that others may share, with its request.
+    """
+
+    __slots__ = (
+        "_async",
+        "_block_size",
+        "_finishing",
+        "_last_tokens",
+        "_need",
+        "base_sum",
+        "cachings",
+        "finish_keys",
+        "last_keys",
+        "n",
+        "weights",
+    )
+
+    def __init__(self, block_size: int, async_scheduling: bool) -> None:
+        self._block_size = block_size
+        self._async = async_scheduling
+        self.n = 0
+        self.base_sum = 0
+        self.weights: dict[int, int] = {}
+        # Requests that need a block in step k, by k modulo block size; twice, so that slices do not wrap.
+        self._need = [0] * block_size
+        self.finish_keys: list[int] = []
+        self._finishing: dict[int, list[Sequence]] = {}
+        self.last_keys: list[int] = []
+        self._last_tokens: dict[int, list[Sequence]] = {}
+        self.cachings: list[tuple[int, int, Sequence]] = []
+
+    # --- members ----------------------------------------------------------------------------------------
+
+    def join(self, seq: Sequence, step: int, computed: int) -> None:
+        """A request whose step ``step`` computes it up to ``computed`` tokens and samples one."""
+        base = computed - step
+        seq.base = base
+        seq.joined = step
+        seq.status = DECODING
+        self.n += 1
+        self.base_sum += base
+        self._need[(1 - base) % self._block_size] += 1
+        weights = self.weights = self.weights.copy()
+        weights[seq.workload] = weights.get(seq.workload, 0) + 1
+        finish_at = seq.finish_at = seq.final_tokens - base - 1
+        finishing = self._finishing.get(finish_at)
+        if finishing is None:
+            self._finishing[finish_at] = [seq]
+            heappush(self.finish_keys, finish_at)
+        else:
+            finishing.append(seq)
+        if self._async and seq.final_tokens == seq.length_limit:
+            last = self._last_tokens.get(finish_at + 1)
+            if last is None:
+                self._last_tokens[finish_at + 1] = [seq]
+                heappush(self.last_keys, finish_at + 1)
+            else:
+                last.append(seq)
+        if seq.num_shareable > len(seq.shared):
+            self._push_caching(seq)
+
+    def leave(self, seq: Sequence) -> None:
+        """A member is no longer scheduled; its place in the finishing order stays."""
+        self.n -= 1
+        self.base_sum -= seq.base
+        self._need[(1 - seq.base) % self._block_size] -= 1
+        self.weights = without(self.weights, seq.workload)
+
+    # --- changes ----------------------------------------------------------------------------------------
+
+    def finishing(self, output: int) -> list[Sequence]:
+        """Whose last token this output brings; to be asked once for every output of ``finish_keys``."""
+        keys = self.finish_keys
+        while keys and keys[0] < output:  # all of them have left
+            del self._finishing[heappop(keys)]
+        if not keys or keys[0] > output:
+            return []
+        heappop(keys)
+        sequences = self._finishing.pop(output)
+        return [s for s in sequences if s.finish_at == output and s.status in (DECODING, LAST_TOKEN)]
+
+    def pass_over(self, step: int) -> None:
+        """Take those out that schedule ``step`` passes over."""
+        keys = self.last_keys
+        while keys and keys[0] <= step:
+            key = heappop(keys)
+            for seq in self._last_tokens.pop(key):
+                if seq.status == DECODING and seq.finish_at == key - 1 == step - 1:
+                    self.leave(seq)
+                    seq.status = LAST_TOKEN
+                    seq.computed = seq.base + key - 1
+
+    # --- blocks -----------------------------------------------------------------------------------------
+
+    def blocks_needed(self, first_step: int, steps: int) -> int:
+        """Blocks that the steps from ``first_step`` on take."""
+        block_size = self._block_size
+        turns, rest = divmod(steps, block_size)
+        start = first_step % block_size
+        need = self._need
+        if rest == 1:
+            return turns * self.n + need[start]
+        stop = start + rest
+        if stop <= block_size:
+            return turns * self.n + sum(need[start:stop])
+        return turns * self.n + sum(need[start:]) + sum(need[: stop - block_size])
+
+    def steps_within(self, first_step: int, blocks: int) -> int:
+        """How many steps from ``first_step`` on can be done with so many blocks."""
+        block_size = self._block_size
+        turns, blocks = divmod(blocks, self.n)
+        steps = turns * block_size
+        index = first_step % block_size
+        while (blocks := blocks - self._need[index]) >= 0:
+            steps += 1
+            index = (index + 1) % block_size
+        return steps
+
+    def _push_caching(self, seq: Sequence) -> None:
+        full_at = (len(seq.shared) + 1) * self._block_size - seq.base + self._async
+        heappush(self.cachings, (full_at, seq.order, seq))
+
+    def cached_up_to(self, step: int) -> list[tuple[Sequence, int]]:
+        """(request, full blocks) to be cached by the steps up to ``step``, in order; to be asked once."""
+        cachings = self.cachings
+        found = []
+        while cachings and cachings[0][0] <= step:
+            full_at, order, seq = heappop(cachings)
+            if seq.status == DECODING and seq.order == order:
+                num_full = (seq.base + full_at - self._async) // self._block_size
+                found.append((seq, num_full))
+                if num_full < seq.num_shareable:
+                    heappush(cachings, (full_at + self._block_size, order, seq))
+        return found
