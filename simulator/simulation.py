@@ -23,8 +23,7 @@ from simulator.clock import Clock
 from simulator.cluster.cluster import Cluster
 from simulator.cluster.replica import Replica
 from simulator.draws import Draws
-from simulator.engines.vllm.plain import PlainEngine
-from simulator.engines.vllm.skipping import SkippingEngine
+from simulator.engines.vllm.factory import make_engine
 from simulator.gateway.gateway import Gateway
 from simulator.gateway.policies import routing_policy
 from simulator.metrics.facts import PoolLedger, RunFacts, StepTimeTrust
@@ -250,9 +249,11 @@ class Simulation:
 
     def _make_replica(self, pod: str) -> Replica:
         plan = self.plan
-        plain = self.loaded.scenario.engine.engine_impl == "plain"
-        engine = (PlainEngine if plain else SkippingEngine)(
-            plan.engine, plan.step_time.step_time, self.recorder.itl
+        engine = make_engine(
+            plan.engine,
+            plan.step_time.step_time,
+            self.recorder.itl,
+            skipping=self.loaded.scenario.engine.engine_impl == "skipping",
         )
         replica = Replica(
             self.clock,

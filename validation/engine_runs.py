@@ -3,27 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
-from importlib import import_module
-from importlib.util import find_spec
-from typing import Any, Final
 
 from simulator.engines.protocol import DeliveryKind, Engine
 from simulator.engines.vllm.config import EngineConfig
+from simulator.engines.vllm.factory import needs_every_step
 from simulator.engines.vllm.plain import PlainEngine
+from simulator.engines.vllm.skipping import SkippingEngine
 from validation.decisions import Course, Decisions
 from validation.schedules import Schedule
 
-SKIPPING: Final = "simulator.engines.vllm.skipping"
-
-
-def skipping_engine() -> Any | None:
-    """The class of the event-skipping engine, or None where there is none."""
-    return import_module(SKIPPING).SkippingEngine if find_spec(SKIPPING) is not None else None
-
 
 def is_skippable(config: EngineConfig) -> bool:
-    """Whether the event-skipping engine runs this; drafts and limits of adapters are the plain engine's."""
-    return config.num_speculative_tokens == 0 and config.max_loras is None
+    """Whether the event-skipping engine runs this; what decides something in every step is the plain engine's."""
+    return needs_every_step(config) is None
 
 
 class _Gaps:
@@ -46,14 +38,10 @@ def run_plain(schedule: Schedule) -> tuple[Decisions, Course]:
 
 
 def run_skipping(schedule: Schedule) -> tuple[Decisions, Course]:
-    """The schedule, which must be skippable, through the event-skipping engine. It has no steps to show.
-
-    Raises:
-        ModuleNotFoundError: there is no such engine.
-    """
+    """The schedule, which must be skippable, through the event-skipping engine. It has no steps to show."""
     decisions = Decisions()
     gaps = _Gaps()
-    engine = import_module(SKIPPING).SkippingEngine(schedule.config, schedule.step_time, gaps)
+    engine = SkippingEngine(schedule.config, schedule.step_time, gaps)
     return decisions, _drive(engine, schedule, decisions, gaps)
 
 

@@ -19,6 +19,7 @@ from itertools import zip_longest
 from random import Random
 
 from simulator.engines.protocol import Delivery, DeliveryKind, Engine, EngineRequest
+from simulator.engines.vllm.factory import needs_every_step
 from simulator.engines.vllm.plain import PlainEngine, StepRecord
 from simulator.engines.vllm.skipping import SkippingEngine
 from validation.schedules import Schedule, draw_schedule
@@ -156,6 +157,9 @@ def compare(seed: int, coverage: Coverage, max_requests: int = 60) -> None:
     if rng.random() < 0.1:
         tokens = rng.randint(1, 4 * schedule.config.max_model_len)
         schedule = replace(schedule, config=replace(schedule.config, max_num_queued_tokens=tokens))
+    if needs_every_step(schedule.config) is not None:
+        config = replace(schedule.config, vllm_version="0.32", num_speculative_tokens=0, max_loras=None)
+        schedule = replace(schedule, config=config)
     comparison = Comparison(schedule, rng)
     try:
         comparison.run()

@@ -28,7 +28,7 @@ from typing import Any, Final
 from simulator.engines.vllm.rules import CHECKED_VERSIONS
 from validation.coverage import Coverage, features_of
 from validation.decisions import Decisions
-from validation.engine_runs import is_skippable, run_plain, run_skipping, skipping_engine
+from validation.engine_runs import is_skippable, run_plain, run_skipping
 from validation.oracle_log import LOGS, LogEntry, read_log, write_log
 from validation.schedules import Schedule, draw_schedule
 from validation.shrink import shrink
@@ -190,7 +190,7 @@ def _arguments(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--schedules", type=int, default=500, help="random schedules to compare")
     parser.add_argument("--seed", type=int, default=0, help="first seed; the others follow it")
     parser.add_argument("--max-requests", type=int, default=60, help="most requests in a schedule")
-    parser.add_argument("--engine", choices=("plain", "skipping", "both"), help="default: all there are")
+    parser.add_argument("--engine", choices=("plain", "skipping", "both"), default="both")
     parser.add_argument(
         "--vllm-version", choices=CHECKED_VERSIONS, help="default: that of the installed vLLM"
     )
@@ -199,10 +199,7 @@ def _arguments(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--write-log", type=Path, help="record vLLM's decisions in this file instead")
     parser.add_argument("--save", type=Path, help="write the tally to this file, for --merge")
     parser.add_argument("--merge", type=Path, nargs="+", help="print the sum of saved tallies; run nothing")
-    args = parser.parse_args(arguments)
-    if args.engine is None:
-        args.engine = "both" if skipping_engine() is not None else "plain"
-    return args
+    return parser.parse_args(arguments)
 
 
 def _installed_version(args: argparse.Namespace) -> str | None:
