@@ -113,6 +113,11 @@ class DecodeSet:
                     seq.status = LAST_TOKEN
                     seq.computed = seq.base + key - 1
 
+    def passed_over(self, step: int) -> tuple[int, int]:
+        """How many schedule ``step`` may pass over, and how many of them would else take a block."""
+        leaving = [s for s in self._last_tokens[step] if s.status == DECODING and s.finish_at == step - 1]
+        return len(leaving), sum((s.base + step - 1) % self._block_size == 0 for s in leaving)
+
     # --- blocks -----------------------------------------------------------------------------------------
 
     def blocks_needed(self, first_step: int, steps: int) -> int:

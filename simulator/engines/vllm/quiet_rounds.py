@@ -45,6 +45,8 @@ class QuietRounds:
         self._decode_terms: dict[int, tuple[int, int, int]] = {}
         # Rounds before the one at `_next_ps` that are not done yet, and the steps that they schedule.
         self._quiet = 0
+        # When a round follows them that only passes over requests, whose last token the alarm's round brings.
+        self._pass_over_ps: int | None = None
         self._series = StepSeries(1, 0, 0, self._async)
 
     def _set_alarm(self, now: int) -> None:
@@ -55,6 +57,7 @@ class QuietRounds:
         self._next_is_output = True
         self._quiet = 0
         self._next_ps = oldest_ps if oldest_ps > now else now
+        self._pass_over_ps = None
         rounds = scheduler.quiet_rounds()
         if not rounds:
             return
@@ -73,6 +76,9 @@ class QuietRounds:
         self._quiet = rounds
         behind = rounds + 1 - len(in_flight)
         self._next_ps = newest_ps + series.total_ps(behind) if behind else newest_ps
+        if self._async and scheduler.only_passes_over(rounds):
+            self._pass_over_ps = self._next_ps
+            self._next_ps = newest_ps + series.total_ps(rounds)
 
     def _terms(self, decodes: int) -> tuple[int, int, int]:
         terms = (*self._step_time.decode_terms(decodes), self._step_time.host_ps(decodes))
@@ -97,6 +103,7 @@ class QuietRounds:
 
     def _shorten(self, rounds: int) -> None:
         self._quiet = rounds
+        self._pass_over_ps = None
         self._next_ps = self._end_of(rounds)
 
     def _launched(self, rounds: int) -> list[Batch]:

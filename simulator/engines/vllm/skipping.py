@@ -68,6 +68,9 @@ class SkippingEngine(QuietRounds):
         if self._next_ps is None:
             self._next_ps = now
             self._next_is_output = False
+        elif self._pass_over_ps is not None:
+            if now <= self._pass_over_ps and self.scheduler.admits():
+                self._shorten(self._rounds_before(now))
         elif self._quiet and self.scheduler.admits():
             self._shorten(self._rounds_before(now))
         return None
@@ -79,8 +82,11 @@ class SkippingEngine(QuietRounds):
             KeyError: no such request, or it has ended.
         """
         seq = self._requests.pop(request_id)
-        was_quiet = self._quiet > 0
-        if was_quiet:
+        if self._pass_over_ps is not None and self._pass_over_ps < now:
+            self._next_ps = self._pass_over_ps
+            self._process_output(self._pass_over_ps, [])
+        was_quiet = self._quiet > 0 or self._pass_over_ps is not None
+        if self._quiet:
             self._skip(self._rounds_before(now))
         self._gaps.flush()
         if seq.status == QUEUED:
@@ -107,7 +113,10 @@ class SkippingEngine(QuietRounds):
     def advance(self, t: int) -> list[Delivery]:
         """Do all that happens up to and including ``t``."""
         deliveries: list[Delivery] = []
-        now = due = self._next_ps
+        due = self._next_ps
+        if self._pass_over_ps is not None and self._pass_over_ps <= t:
+            self._next_ps = self._pass_over_ps
+        now = self._next_ps
         while now is not None and now <= t:
             if self._next_is_output:
                 self._process_output(now, deliveries)
@@ -144,12 +153,20 @@ class SkippingEngine(QuietRounds):
                 busy_ps += self._series.gpu_total_ps(more)
                 tokens += more * scheduler.decoding.n
             in_flight = in_flight[rounds:] + launched
+        blocks = scheduler.blocks_used(rounds)
+        if self._pass_over_ps is not None and self._pass_over_ps < t:
+            step = scheduler.step + rounds + 1
+            blocks = scheduler.blocks_used(rounds + 1) - scheduler.decoding.passed_over(step)[1]
+            oldest, *in_flight = in_flight
+            steps += 1
+            busy_ps += oldest.gpu_ps
+            tokens += oldest.tokens
         busy_ps += sum(max(0, min(t - b.start_ps, b.gpu_ps)) for b in in_flight)
         return EngineSnapshot(
             time_ps=t,
             running=len(scheduler.running),
             waiting=len(scheduler.waiting) + self._num_waiting_in_queue,
-            kv_blocks_used=scheduler.blocks_used(rounds),
+            kv_blocks_used=blocks,
             kv_blocks_total=pool.num_usable,
             counters=replace(
                 counters,
@@ -229,6 +246,7 @@ class SkippingEngine(QuietRounds):
 
     def _process_output(self, now: int, deliveries: list[Delivery]) -> None:
         scheduler = self.scheduler
+        self._pass_over_ps = None
         quiet = self._quiet
         entries: list[Sequence] | tuple[()] = ()
         if quiet >= self._max_in_flight:

@@ -122,6 +122,24 @@ class SchedulerState:
             return min(rounds, decoding.steps_within(step + 1, self.pool.num_free))
         return rounds
 
+    def only_passes_over(self, rounds: int) -> bool:
+        """Whether the round after so many quiet ones is quiet but for requests whose last token is in flight.
+
+        They leave the batch, which nobody sees before their last token comes with the next output.
+        """
+        decoding = self.decoding
+        last_keys = decoding.last_keys
+        if not last_keys or last_keys[0] != self.step + rounds + 1:
+            return False
+        if decoding.finish_keys[0] <= self.output + rounds + 1 or (self.in_flight[-1].entries and rounds):
+            return False
+        if self.num_waiting and len(self.running) < self._max_running:
+            return False
+        steps = self.step - self._settled + rounds + 1
+        if self.pool.num_free < decoding.n * (steps // self._block_size + 1):
+            return False
+        return decoding.n > decoding.passed_over(last_keys[0])[0]
+
     def skip(self, rounds: int) -> None:
         """Do as many quiet rounds; the caller renews ``in_flight``."""
         self.step += rounds
