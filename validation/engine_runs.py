@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import Any
 
 from simulator.engines.protocol import DeliveryKind, Engine
 from simulator.engines.vllm.config import EngineConfig
