@@ -148,18 +148,24 @@ class Comparison:
             raise EnginesDifferError(f"{what}: plain {plain!r}, skipping {skipping!r}")
 
 
+def draw_skippable(seed: int, max_requests: int) -> Schedule:
+    """A random schedule, without what only the plain engine runs."""
+    schedule = draw_schedule(seed, max_requests)
+    if needs_every_step(schedule.config) is None:
+        return schedule
+    config = replace(schedule.config, vllm_version="0.32", num_speculative_tokens=0, max_loras=None)
+    return replace(schedule, config=config)
+
+
 def compare(seed: int, coverage: Coverage, max_requests: int = 60) -> None:
     """Draw a schedule, run it and count what it did; a difference is noted in ``coverage``."""
     rng = Random(f"engines {seed}")
-    schedule = draw_schedule(seed, max_requests)
+    schedule = draw_skippable(seed, max_requests)
     if rng.random() < 0.1:
         schedule = replace(schedule, config=replace(schedule.config, max_num_queued_reqs=rng.randint(1, 30)))
     if rng.random() < 0.1:
         tokens = rng.randint(1, 4 * schedule.config.max_model_len)
         schedule = replace(schedule, config=replace(schedule.config, max_num_queued_tokens=tokens))
-    if needs_every_step(schedule.config) is not None:
-        config = replace(schedule.config, vllm_version="0.32", num_speculative_tokens=0, max_loras=None)
-        schedule = replace(schedule, config=config)
     comparison = Comparison(schedule, rng)
     try:
         comparison.run()

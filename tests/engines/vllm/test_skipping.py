@@ -14,8 +14,8 @@ from simulator.engines.vllm.config import EngineConfig
 from simulator.engines.vllm.plain import PlainEngine
 from simulator.engines.vllm.skipping import SkippingEngine
 from simulator.units import PS_PER_MS
-from validation.engines import Comparison, Coverage, PooledGaps, compare
-from validation.schedules import LinearStepTime, draw_schedule
+from validation.engines import Comparison, Coverage, PooledGaps, compare, draw_skippable
+from validation.schedules import LinearStepTime
 
 MS = PS_PER_MS
 CONFIG = EngineConfig(num_gpu_blocks=1001, max_model_len=4000, max_num_seqs=8, max_num_batched_tokens=512)
@@ -33,7 +33,7 @@ def test_equals_the_plain_engine(seed: int) -> None:
 @settings(max_examples=40, deadline=None)
 @given(st.integers(0, 10**9))
 def test_looking_does_not_change_a_byte(seed: int) -> None:
-    schedule = draw_schedule(seed, max_requests=25)
+    schedule = draw_skippable(seed, max_requests=25)
     runs = [Comparison(schedule, Random(k), advances=0.0) for k in (1, 2)]
     for run in runs:
         run.run()
@@ -48,7 +48,7 @@ def test_looking_does_not_change_a_byte(seed: int) -> None:
 def test_when_blocks_run_dry(async_scheduling: bool, policy: str, enable_prefix_caching: bool) -> None:
     preempted = 0
     for seed in range(15):
-        schedule = draw_schedule(seed, max_requests=30)
+        schedule = draw_skippable(seed, max_requests=30)
         config = replace(
             schedule.config,
             async_scheduling=async_scheduling,
