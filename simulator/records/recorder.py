@@ -1,7 +1,8 @@
 """Rows into columns: in memory for notebooks and tests, or to Parquet row groups as the run goes on.
 
-With a directory memory stays flat however long the run: each table holds at most one row group of tuples.
-Equal rows in equal order make byte-identical files.
+With a directory memory stays flat however long the run: each table holds at most one row group. Rows wait end to
+end in one flat list, of which a column is a slice: no object is kept per row for the garbage collector to visit,
+and nothing is transposed. Equal rows in equal order make byte-identical files.
 """
 
 from __future__ import annotations
@@ -26,20 +27,36 @@ class _TableBuffer:
 
     def __init__(self, schema: pa.Schema, path: Path | None) -> None:
         self.schema = schema
-        self.rows: list[tuple[Any, ...]] = []
+        self.values: list[Any] = []  # row after row
         self.batches: list[pa.RecordBatch] = []
-        self._writer = pq.ParquetWriter(path, schema, compression="zstd") if path is not None else None
+        self._full = ROW_GROUP_ROWS * len(schema)
+        self._writer = None if path is None else _writer(path, schema)
+
+    def add(self, row: Sequence[Any]) -> None:
+        """Append a row; a full row group is written."""
+        values = self.values
+        values.extend(row)
+        if len(values) >= self._full:
+            self.flush()
 
     def flush(self) -> None:
-        if not self.rows:
+        """Write what there is.
+
+        Raises:
+            ValueError: a row had too few or too many values.
+        """
+        values, width = self.values, len(self.schema)
+        if not values:
             return
+        if len(values) % width:
+            raise ValueError(f"{len(values)} values do not make rows of {width} columns: {self.schema.names}")
         columns = [
-            pa.array(values, pa.string()).dictionary_encode()
+            pa.array(values[index::width], pa.string()).dictionary_encode()
             if pa.types.is_dictionary(column.type)
-            else pa.array(values, column.type)
-            for column, values in zip(self.schema, zip(*self.rows, strict=True), strict=True)
+            else pa.array(values[index::width], column.type)
+            for index, column in enumerate(self.schema)
         ]
-        self.rows.clear()
+        values.clear()
         batch = pa.RecordBatch.from_arrays(columns, schema=self.schema)
         if self._writer is None:
             self.batches.append(batch)
@@ -50,6 +67,18 @@ class _TableBuffer:
         self.flush()
         if self._writer is not None:
             self._writer.close()
+
+
+def _writer(path: Path, schema: pa.Schema) -> pq.ParquetWriter:
+    # Times and ids hardly repeat: a dictionary of them costs more than all the rest and is thrown away. Split into
+    # streams of bytes, floats of like size compress well (Parquet's BYTE_STREAM_SPLIT).
+    return pq.ParquetWriter(
+        path,
+        schema,
+        compression="zstd",
+        use_dictionary=[column.name for column in schema if pa.types.is_dictionary(column.type)],
+        use_byte_stream_split=[column.name for column in schema if pa.types.is_floating(column.type)],
+    )
 
 
 class Recorder:
@@ -75,40 +104,29 @@ class Recorder:
 
     def request(self, row: tuple[Any, ...]) -> None:
         """A row of ``requests``."""
-        rows = self._requests.rows
-        rows.append(row)
-        if len(rows) >= ROW_GROUP_ROWS:
-            self._requests.flush()
+        self._requests.add(row)
 
     def attempt(self, row: tuple[Any, ...]) -> None:
         """A row of ``attempts``."""
-        rows = self._attempts.rows
-        rows.append(row)
-        if len(rows) >= ROW_GROUP_ROWS:
-            self._attempts.flush()
+        self._attempts.add(row)
 
     def timeline(self, row: tuple[Any, ...]) -> None:
         """A row of ``timeline``."""
-        rows = self._timeline.rows
-        rows.append(row)
-        if len(rows) >= ROW_GROUP_ROWS:
-            self._timeline.flush()
+        self._timeline.add(row)
 
     def event(
         self, t_ps: int, kind: str, subject: str, reason: str, message: str, value: float | None = None
     ) -> None:
         """A row of ``events``."""
-        rows = self._events.rows
-        rows.append((t_ps / PS_PER_S, kind, subject, reason, message, value))
-        if len(rows) >= ROW_GROUP_ROWS:
-            self._events.flush()
+        self._events.add((t_ps / PS_PER_S, kind, subject, reason, message, value))
 
     def close(self) -> None:
         """Write what is left; no rows can be added after it. A second call does nothing."""
         if self._closed:
             return
         self._closed = True
-        self._buffers["itl"].rows.extend(self.itl.rows())
+        for row in self.itl.rows():
+            self._buffers["itl"].add(row)
         for buffer in self._buffers.values():
             buffer.close()
 
