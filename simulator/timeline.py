@@ -84,7 +84,7 @@ class TimelineSampler:
     def process(self) -> Generator[Event, None, None]:
         """The SimPy process: samples until the run ends."""
         while True:
-            yield self._clock.call_at(self._last_ps + self._interval_ps, lambda _: None, LAST)
+            yield self._clock.event_at(self._last_ps + self._interval_ps, LAST)
             self.sample()
 
     def sample(self) -> None:
