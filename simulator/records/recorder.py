@@ -2,7 +2,8 @@
 
 With a directory memory stays flat however long the run: each table holds at most one row group. Rows wait end to
 end in one flat list, of which a column is a slice: no object is kept per row for the garbage collector to visit,
-and nothing is transposed. Equal rows in equal order make byte-identical files.
+and nothing is transposed. They are made Arrow columns while they are still in the processor's cache. Equal rows in
+equal order make byte-identical files.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from simulator.records.results import Tables, read_tables, to_frame
 from simulator.units import PS_PER_S
 
 ROW_GROUP_ROWS: Final = 65_536
+BATCH_ROWS: Final = 65536
+"""Rows that are made Arrow columns at a time."""
 
 
 class _TableBuffer:
@@ -27,27 +30,44 @@ class _TableBuffer:
 
     def __init__(self, schema: pa.Schema, path: Path | None) -> None:
         self.schema = schema
-        self.values: list[Any] = []  # row after row
-        self.batches: list[pa.RecordBatch] = []
-        self._full = ROW_GROUP_ROWS * len(schema)
+        self._values: list[Any] = []  # row after row
+        self._full = BATCH_ROWS * len(schema)
+        self._batches: list[pa.RecordBatch] = []
         self._writer = None if path is None else _writer(path, schema)
 
-    def add(self, row: Sequence[Any]) -> None:
-        """Append a row; a full row group is written."""
-        values = self.values
-        values.extend(row)
-        if len(values) >= self._full:
-            self.flush()
+    @property
+    def rows_held(self) -> int:
+        """Rows that are in memory."""
+        return len(self._values) // len(self.schema) + sum(batch.num_rows for batch in self._batches)
 
-    def flush(self) -> None:
-        """Write what there is.
+    def add(self, row: Sequence[Any]) -> None:
+        """Append a row; a full row group is written.
 
         Raises:
-            ValueError: a row had too few or too many values.
+            ValueError: this row or one before it had too few or too many values.
         """
-        values, width = self.values, len(self.schema)
-        if not values:
-            return
+        values = self._values
+        values.extend(row)
+        if len(values) >= self._full:
+            self._make_columns()
+            if self._writer is not None and self.rows_held >= ROW_GROUP_ROWS:
+                self._write()
+
+    def close(self) -> None:
+        """Write what there is; errors as in `add`."""
+        if self._values:
+            self._make_columns()
+        if self._writer is not None:
+            if self._batches:
+                self._write()
+            self._writer.close()
+
+    def table(self) -> pa.Table:
+        """What is held, once closed."""
+        return pa.Table.from_batches(self._batches, schema=self.schema)
+
+    def _make_columns(self) -> None:
+        values, width = self._values, len(self.schema)
         if len(values) % width:
             raise ValueError(f"{len(values)} values do not make rows of {width} columns: {self.schema.names}")
         columns = [
@@ -57,16 +77,12 @@ class _TableBuffer:
             for index, column in enumerate(self.schema)
         ]
         values.clear()
-        batch = pa.RecordBatch.from_arrays(columns, schema=self.schema)
-        if self._writer is None:
-            self.batches.append(batch)
-        else:
-            self._writer.write_batch(batch, row_group_size=ROW_GROUP_ROWS)
+        self._batches.append(pa.RecordBatch.from_arrays(columns, schema=self.schema))
 
-    def close(self) -> None:
-        self.flush()
-        if self._writer is not None:
-            self._writer.close()
+    def _write(self) -> None:
+        assert self._writer is not None
+        self._writer.write_table(self.table().unify_dictionaries().combine_chunks(), ROW_GROUP_ROWS)
+        self._batches.clear()
 
 
 def _writer(path: Path, schema: pa.Schema) -> pq.ParquetWriter:
@@ -135,9 +151,4 @@ class Recorder:
         self.close()
         if self._directory is not None:
             return read_tables(self._directory)
-        return Tables(
-            **{
-                name: to_frame(pa.Table.from_batches(buffer.batches, schema=buffer.schema))
-                for name, buffer in self._buffers.items()
-            }
-        )
+        return Tables(**{name: to_frame(buffer.table()) for name, buffer in self._buffers.items()})

@@ -78,13 +78,14 @@ def test_rows_go_to_disk_in_row_groups_and_memory_keeps_one_at_most(tmp_path: Pa
     row = request(1)
     for _ in range(ROW_GROUP_ROWS + 10):
         recorder.request(row)
-    assert len(recorder._requests.values) == 10 * len(row)
+    assert recorder._requests.rows_held == 10
     recorder.close()
     metadata = pq.read_metadata(tmp_path / "requests.parquet")
     assert [metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)] == [ROW_GROUP_ROWS, 10]
 
 
 def test_labels_may_differ_between_row_groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("simulator.records.recorder.BATCH_ROWS", 1)
     monkeypatch.setattr("simulator.records.recorder.ROW_GROUP_ROWS", 2)
     for directory in (tmp_path, None):
         recorder = Recorder(["a"], directory)
