@@ -77,8 +77,8 @@ class Clock(simpy.Environment):
         entries = self._entries
         while entries and entries[0][0] < until:
             if len(entries[0]) == _CALL:
-                self._now, _, _, callback, argument = heappop(entries)
-                self.now = self._now
+                now, _, _, callback, argument = heappop(entries)
+                self._now = self.now = now
                 callback(argument)
             else:
                 self.step()

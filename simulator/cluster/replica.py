@@ -16,12 +16,16 @@ from simulator.engines.protocol import Delivery, DeliveryKind, Engine, EngineSna
 from simulator.outcomes import Cause
 
 if TYPE_CHECKING:
-    from simpy import Event
+    pass
 
 _REFUSALS: Final = {
     "queue_full": Cause.ENGINE_QUEUE_FULL,
     "context_length": Cause.CONTEXT_LENGTH,
 }
+
+_SCHEDULED: Final = DeliveryKind.SCHEDULED
+_FIRST_TOKEN: Final = DeliveryKind.FIRST_TOKEN
+_FINISHED: Final = DeliveryKind.FINISHED
 
 
 class Replica:
@@ -70,6 +74,7 @@ class Replica:
         self._on_preemption = on_preemption
         self._attempts: dict[int, Attempt] = {}
         self._entering: dict[int, Attempt] = {}  # in the front end, not yet in the engine
+        self._due_ps: int | None = None  # when the engine must be advanced next
         self._wake_ups_ps: list[int] = []  # those on the event list, latest first
         self._on_empty: Callable[[], None] | None = None
 
@@ -175,7 +180,7 @@ class Replica:
         A wake-up cannot be taken off the event list. One that has become too early stays in place of the later one
         that is due, and looks again.
         """
-        due = self.engine.next_time()
+        due = self._due_ps = self.engine.next_time()
         wake_ups = self._wake_ups_ps
         if due is not None and (not wake_ups or due < wake_ups[-1]):
             wake_ups.append(due)
@@ -185,8 +190,8 @@ class Replica:
         self._wake_ups_ps.pop()
         if not self.alive:
             return
-        due, now = self.engine.next_time(), self.env.now
-        if due is not None and due <= now:
+        now = self.env.now
+        if now == self._due_ps:
             deliveries = self.engine.advance(now)
             if deliveries:
                 self._relay(deliveries)
@@ -195,7 +200,7 @@ class Replica:
     def _relay(self, deliveries: list[Delivery]) -> None:
         out_ps, attempts, listener = self._out_ps, self._attempts, self._listener
         for time_ps, kind, request_id, finish in deliveries:
-            if kind is DeliveryKind.FINISHED:
+            if kind is _FINISHED:
                 # None: aborted at this very instant by a listener; so below.
                 attempt = attempts.pop(request_id, None)
                 if attempt is not None:
@@ -205,10 +210,10 @@ class Replica:
             attempt = attempts.get(request_id)
             if attempt is None:
                 continue
-            if kind is DeliveryKind.FIRST_TOKEN:
+            if kind is _FIRST_TOKEN:
                 attempt.first_token_ps = time_ps + out_ps
                 listener.first_token(attempt, time_ps + out_ps)
-            elif kind is DeliveryKind.SCHEDULED:
+            elif kind is _SCHEDULED:
                 if attempt.scheduled_ps is None:
                     attempt.scheduled_ps = time_ps
             else:

@@ -72,8 +72,16 @@ class LeastOutstanding(Stateless):
         self._last = -1
 
     def choose(self, candidates: Sequence[Endpoint], attempt: Attempt) -> Endpoint:
-        position = bisect_right(candidates, self._last, key=_order)
-        chosen = min((*candidates[position:], *candidates[:position]), key=_outstanding)
+        least = min(map(_outstanding, candidates))
+        chosen = None
+        for endpoint in candidates:
+            if endpoint.outstanding == least:
+                if endpoint.order > self._last:
+                    chosen = endpoint
+                    break
+                if chosen is None:
+                    chosen = endpoint
+        assert chosen is not None
         self._last = chosen.order
         return chosen
 

@@ -21,7 +21,7 @@ from simulator.records.results import Tables, read_tables, to_frame
 from simulator.units import PS_PER_S
 
 ROW_GROUP_ROWS: Final = 65_536
-BATCH_ROWS: Final = 65536
+BATCH_ROWS: Final = 1_024
 """Rows that are made Arrow columns at a time."""
 
 
@@ -33,12 +33,13 @@ class _TableBuffer:
         self._values: list[Any] = []  # row after row
         self._full = BATCH_ROWS * len(schema)
         self._batches: list[pa.RecordBatch] = []
+        self._rows_in_batches = 0
         self._writer = None if path is None else _writer(path, schema)
 
     @property
     def rows_held(self) -> int:
         """Rows that are in memory."""
-        return len(self._values) // len(self.schema) + sum(batch.num_rows for batch in self._batches)
+        return len(self._values) // len(self.schema) + self._rows_in_batches
 
     def add(self, row: Sequence[Any]) -> None:
         """Append a row; a full row group is written.
@@ -78,11 +79,13 @@ class _TableBuffer:
         ]
         values.clear()
         self._batches.append(pa.RecordBatch.from_arrays(columns, schema=self.schema))
+        self._rows_in_batches += len(columns[0])
 
     def _write(self) -> None:
         assert self._writer is not None
         self._writer.write_table(self.table().unify_dictionaries().combine_chunks(), ROW_GROUP_ROWS)
         self._batches.clear()
+        self._rows_in_batches = 0
 
 
 def _writer(path: Path, schema: pa.Schema) -> pq.ParquetWriter:
@@ -103,6 +106,10 @@ class Recorder:
     Args:
         workloads: names of the workloads, by the index that engines use.
         directory: where ``requests.parquet`` and the others are written; None keeps them in memory.
+
+    Attributes:
+        request, attempt, timeline: called with a row of that table.
+        itl: takes inter-token latencies.
     """
 
     def __init__(self, workloads: Sequence[str], directory: Path | None = None) -> None:
@@ -113,22 +120,10 @@ class Recorder:
             name: _TableBuffer(schema, None if directory is None else directory / f"{name}.parquet")
             for name, schema in TABLES.items()
         }
-        self._requests = self._buffers["requests"]
-        self._attempts = self._buffers["attempts"]
-        self._timeline = self._buffers["timeline"]
+        self.request = self._buffers["requests"].add
+        self.attempt = self._buffers["attempts"].add
+        self.timeline = self._buffers["timeline"].add
         self._events = self._buffers["events"]
-
-    def request(self, row: tuple[Any, ...]) -> None:
-        """A row of ``requests``."""
-        self._requests.add(row)
-
-    def attempt(self, row: tuple[Any, ...]) -> None:
-        """A row of ``attempts``."""
-        self._attempts.add(row)
-
-    def timeline(self, row: tuple[Any, ...]) -> None:
-        """A row of ``timeline``."""
-        self._timeline.add(row)
 
     def event(
         self, t_ps: int, kind: str, subject: str, reason: str, message: str, value: float | None = None

@@ -78,7 +78,7 @@ def test_rows_go_to_disk_in_row_groups_and_memory_keeps_one_at_most(tmp_path: Pa
     row = request(1)
     for _ in range(ROW_GROUP_ROWS + 10):
         recorder.request(row)
-    assert recorder._requests.rows_held == 10
+    assert recorder._buffers["requests"].rows_held == 10
     recorder.close()
     metadata = pq.read_metadata(tmp_path / "requests.parquet")
     assert [metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)] == [ROW_GROUP_ROWS, 10]
