@@ -274,10 +274,12 @@ class Client:
     def _end(self, request: LiveRequest, end_ps: int, *, succeeded: bool) -> None:
         request.attempt = None
         request.over = True
-        del self._live[request.spec.request_id]
-        follower = self._source.after(request.spec, end_ps, succeeded)
-        if follower is not None:
-            self._arrivals.add(follower)
+        spec = request.spec
+        del self._live[spec.request_id]
+        if self._may_follow[spec.workload]:
+            follower = self._source.after(spec, end_ps, succeeded)
+            if follower is not None:
+                self._arrivals.add(follower)
 
     # --- timeouts ---------------------------------------------------------------------------------------
 

@@ -187,10 +187,9 @@ class Replica:
             self.env.call_at(due, self._wake, None, LAST)
 
     def _wake(self, _: None) -> None:
-        self._wake_ups_ps.pop()
+        now = self._wake_ups_ps.pop()
         if not self.alive:
             return
-        now = self.env.now
         if now == self._due_ps:
             deliveries = self.engine.advance(now)
             if deliveries:
