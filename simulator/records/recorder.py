@@ -8,7 +8,7 @@ equal order make byte-identical files.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -141,9 +141,20 @@ class Recorder:
         for buffer in self._buffers.values():
             buffer.close()
 
-    def tables(self) -> Tables:
-        """Every table as a pandas frame, closing the recorder first."""
+    def tables(self, columns: Mapping[str, Sequence[str]] | None = None) -> Tables:
+        """Every table as a pandas frame, closing the recorder first.
+
+        Args:
+            columns: those wanted, by table; all of a table that is not named here.
+        """
         self.close()
+        columns = columns or {}
         if self._directory is not None:
-            return read_tables(self._directory)
-        return Tables(**{name: to_frame(buffer.table()) for name, buffer in self._buffers.items()})
+            return read_tables(self._directory, columns)
+        tables = {name: buffer.table() for name, buffer in self._buffers.items()}
+        return Tables(
+            **{
+                name: to_frame(table.select(columns.get(name, table.column_names)))
+                for name, table in tables.items()
+            }
+        )
