@@ -10,7 +10,7 @@ of news before its ``seen_ps``.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 if TYPE_CHECKING:
     from simulator.engines.protocol import EngineRequest, Finish
@@ -64,13 +64,13 @@ class Attempt:
     )
 
     def __init__(
-        self, attempt_id: int, number: int, engine_request: EngineRequest, sent_ps: int, owner: object
+        self, attempt_id: int, number: int, engine_request: EngineRequest, sent_ps: int, owner: Any
     ) -> None:
         self.attempt_id = attempt_id
         self.number = number
         self.engine_request = engine_request
         self.sent_ps = sent_ps
-        self.owner = owner  # the client's record of the logical request
+        self.owner: Any = owner  # the client's record of the logical request
         self.state: object | None = None  # the gateway's place for it (queue slot or endpoint)
         self.pod: str | None = None
         self.engine_ps: int | None = None

@@ -27,7 +27,7 @@ from simulator.engines.vllm.factory import make_engine
 from simulator.gateway.gateway import Gateway
 from simulator.gateway.policies import routing_policy
 from simulator.metrics.facts import PoolLedger, RunFacts, StepTimeTrust
-from simulator.metrics.summary import summarise
+from simulator.metrics.summary import SUMMARY_COLUMNS, summarise
 from simulator.resolve import ReplicaPlan, pod_spec, pool_prices, resolve_replica
 from simulator.timeline import TimelineSampler
 from simulator.units import to_ps, to_s
@@ -132,7 +132,7 @@ class Simulation:
         self.client.finish()  # before the last row: it counts what ends at this instant and bills streams left
         self.timeline.sample()
         self.cluster.finish(clock.now)
-        return summarise(self.recorder.tables(), self.recorder.itl, self.facts())
+        return summarise(self.recorder.tables(SUMMARY_COLUMNS), self.recorder.itl, self.facts())
 
     def facts(self) -> RunFacts:
         """What the summary needs beside the tables."""

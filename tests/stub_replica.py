@@ -52,6 +52,11 @@ class Source:
         return None if self._after is None else self._after(spec, end_ps, succeeded)
 
 
+def nothing_follows(spec: Spec, end_ps: int, succeeded: bool) -> Spec | None:
+    """For a `Source` that wants to hear of every end."""
+    return None
+
+
 class Rows:
     """A sink that keeps rows as dictionaries by column name."""
 

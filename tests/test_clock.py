@@ -16,7 +16,7 @@ def test_the_clock_counts_integers():
 def test_last_runs_after_everything_else_of_its_instant_whatever_the_order_of_scheduling():
     clock = Clock()
     order = []
-    clock.call_at(5, lambda _: order.append("engine"), LAST)
+    clock.call_at(5, lambda _: order.append("engine"), priority=LAST)
     clock.call_at(5, lambda _: order.append("first arrival"))
     clock.call_at(5, lambda _: clock.call_at(5, lambda _: order.append("chained arrival")))
     clock.run()

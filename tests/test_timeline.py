@@ -4,7 +4,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from simulator.timeline import _quantile
 from tests.small import FAST_START, results
 
 
@@ -68,3 +71,12 @@ def test_a_process_that_was_stopped_was_busy_no_longer_than_it_lived(tmp_path: P
     result = results(tmp_path, change)
     assert result.summary["fleet"]["reclaims"] > 1
     assert result.tables.timeline["gpu_utilization"].max() <= 1 + 1e-12
+
+
+@given(st.lists(st.floats(0, 1e6), min_size=1, max_size=200), st.sampled_from([0.0, 0.5, 0.9, 0.99, 1.0]))
+def test_the_quantile_is_numpys_to_the_last_bit(values: list[float], share: float) -> None:
+    assert _quantile(sorted(values), share) == float(np.quantile(values, share))
+
+
+def test_no_value_has_no_quantile() -> None:
+    assert _quantile([], 0.5) is None

@@ -10,7 +10,7 @@ from simulator.clock import Clock
 from simulator.workload.request import RequestSpec
 
 if TYPE_CHECKING:
-    from simpy import Event
+    pass
 
 
 class Arrivals:
@@ -65,7 +65,7 @@ class Arrivals:
             self._armed_ps = due
             self._clock.call_at(due, self._fire)
 
-    def _fire(self, _event: Event) -> None:
+    def _fire(self, _: object) -> None:
         now = self._clock.now
         if now != self._armed_ps:
             return  # an earlier arrival replaced this one

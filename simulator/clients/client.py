@@ -33,7 +33,7 @@ from simulator.units import to_ps
 from simulator.workload.request import RequestSpec
 
 if TYPE_CHECKING:
-    from simpy import Event
+    pass
 
 _News = tuple[int, Attempt, "Finish | Cause | None", int]
 """(seen_ps, attempt, its end or None for the first token, tokens generated)"""
@@ -223,7 +223,7 @@ class Client:
         # loop, bring nothing: they are booked when somebody looks.
         self._clock.call_at(max(seen_ps, self._clock.now), self._wake)
 
-    def _wake(self, _event: Event) -> None:
+    def _wake(self, _: object) -> None:
         self._settle(self._clock.now)
 
     def _settle(self, until_ps: int) -> None:
@@ -231,7 +231,7 @@ class Client:
         pending = self._news
         while pending and pending[0][0] <= until_ps:
             seen_ps, attempt, end, output_tokens = pending.popleft()
-            request = request_of(attempt)
+            request: LiveRequest = attempt.owner
             if request.attempt is not attempt:
                 continue  # the client has given this attempt up
             if end is None:
@@ -261,7 +261,7 @@ class Client:
         else:
             self._give_up(request, cause)
 
-    def _retry(self, request: LiveRequest, _event: Event) -> None:
+    def _retry(self, request: LiveRequest, _: object) -> None:
         self._settle(self._clock.now)
         if not request.over:
             self._send(request)
@@ -274,10 +274,12 @@ class Client:
     def _end(self, request: LiveRequest, end_ps: int, *, succeeded: bool) -> None:
         request.attempt = None
         request.over = True
-        del self._live[request.spec.request_id]
-        follower = self._source.after(request.spec, end_ps, succeeded)
-        if follower is not None:
-            self._arrivals.add(follower)
+        spec = request.spec
+        del self._live[spec.request_id]
+        if self._may_follow[spec.workload]:
+            follower = self._source.after(spec, end_ps, succeeded)
+            if follower is not None:
+                self._arrivals.add(follower)
 
     # --- timeouts ---------------------------------------------------------------------------------------
 
@@ -327,7 +329,7 @@ class Client:
         first_ps = now + api.ttft_ps
         self._clock.call_at(first_ps, partial(self._fallback_first, request, api, cause))
 
-    def _fallback_first(self, request: LiveRequest, api: FallbackApi, cause: Cause, _event: Event) -> None:
+    def _fallback_first(self, request: LiveRequest, api: FallbackApi, cause: Cause, _: object) -> None:
         self._settle(self._clock.now)
         if request.over:
             return
@@ -340,7 +342,7 @@ class Client:
         end_ps = request.fallback_ps + api.last_token_ps(self._answer_tokens(spec))
         self._clock.call_at(end_ps, partial(self._fallback_last, request, api, cause))
 
-    def _fallback_last(self, request: LiveRequest, api: FallbackApi, cause: Cause, _event: Event) -> None:
+    def _fallback_last(self, request: LiveRequest, api: FallbackApi, cause: Cause, _: object) -> None:
         self._settle(self._clock.now)
         if request.over:
             return

@@ -9,9 +9,9 @@ from simulator.clients.counters import ClientCounters, IntervalStats
 from simulator.clients.request import LiveRequest
 from simulator.clients.rows import (
     attempt_outcome,
-    attempt_row,
-    completed_row,
+    completed_rows,
     end_of,
+    failed_attempt_row,
     fallback_row,
     unanswered_row,
 )
@@ -57,22 +57,21 @@ class Ledger:
 
     def attempt_failed(self, attempt: Attempt, end_ps: int, cause: Cause, output_tokens: int) -> None:
         """An attempt was refused, cut or abandoned."""
-        self._sink.attempt(attempt_row(attempt, end_ps, output_tokens, attempt_outcome(cause), cause))
+        self._sink.attempt(failed_attempt_row(attempt, end_ps, output_tokens, attempt_outcome(cause), cause))
         self.interval.cut += cause.startswith("cut_")
 
     def completed(self, request: LiveRequest, attempt: Attempt, end_ps: int, finish: Finish) -> None:
         """The own fleet has answered."""
-        spec, tokens = request.spec, finish.output_tokens
+        spec = request.spec
+        workload = spec.workload
         assert attempt.first_token_ps is not None
-        latencies = _latencies(spec.arrival_ps, attempt.first_token_ps, end_ps, tokens)
-        good = self._slos[spec.workload].is_met(*latencies)
-        self._sink.attempt(
-            attempt_row(attempt, end_ps, tokens, "completed", cached_tokens=finish.cached_tokens)
+        latencies = _latencies(spec.arrival_ps, attempt.first_token_ps, end_ps, finish.output_tokens)
+        good = self._slos[workload].is_met(*latencies)
+        attempt_row, request_row = completed_rows(
+            spec, self._workloads[workload], attempt, finish, request.attempts, end_ps, latencies, good
         )
-        name = self._workloads[spec.workload]
-        self._sink.request(
-            completed_row(spec, name, attempt, finish, request.attempts, end_ps, latencies, good)
-        )
+        self._sink.attempt(attempt_row)
+        self._sink.request(request_row)
         self.interval.completed += 1
         self._answered(latencies[1], good)
 
@@ -103,7 +102,7 @@ class Ledger:
     def in_flight(self, request: LiveRequest, first_ps: int | None) -> None:
         """The run ends before the request does; ``first_ps`` if it had its first token."""
         if request.attempt is not None:
-            self._sink.attempt(attempt_row(request.attempt, None, None, "in-flight"))
+            self._sink.attempt(failed_attempt_row(request.attempt, None, None, "in-flight"))
         spec = request.spec
         ttft_s = None if first_ps is None else (first_ps - spec.arrival_ps) / PS_PER_S
         name = self._workloads[spec.workload]

@@ -29,11 +29,11 @@ class LiveRequest:
 
 def request_of(attempt: Attempt) -> LiveRequest:
     """The request that an attempt belongs to."""
-    request = attempt.owner
-    assert isinstance(request, LiveRequest)
+    request: LiveRequest = attempt.owner
     return request
 
 
 def is_current(attempt: Attempt) -> bool:
     """The client still waits for this attempt."""
-    return request_of(attempt).attempt is attempt
+    current: bool = attempt.owner.attempt is attempt
+    return current

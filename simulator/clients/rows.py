@@ -14,6 +14,8 @@ Row = tuple[Any, ...]
 
 _LABELS: Final = {outcome: outcome.label for outcome in Outcome}
 _STATUS: Final = {cause: cause.status for cause in Cause}
+_COMPLETED: Final = Outcome.COMPLETED.label
+_OK: Final = Cause.NONE.status
 
 
 def end_of(cause: Cause) -> Outcome:
@@ -34,15 +36,14 @@ def _s(time_ps: int | None) -> float | None:
     return None if time_ps is None else time_ps / PS_PER_S
 
 
-def attempt_row(
+def failed_attempt_row(
     attempt: Attempt,
     end_ps: int | None,
     output_tokens: int | None,
     outcome: str,
     cause: Cause = Cause.NONE,
-    cached_tokens: int | None = None,
 ) -> Row:
-    """A row of ``attempts``; in flight: ``end_ps`` and ``output_tokens`` are None and the status is 0."""
+    """A row of ``attempts`` without an answer; in flight: ``end_ps`` and ``output_tokens`` are None, status 0."""
     return (
         attempt.attempt_id,
         request_id_of(attempt.attempt_id),
@@ -58,11 +59,11 @@ def attempt_row(
         cause.value,
         0 if end_ps is None else _STATUS[cause],
         attempt.preemptions,
-        cached_tokens,
+        None,
     )
 
 
-def completed_row(
+def completed_rows(
     spec: RequestSpec,
     workload: str,
     attempt: Attempt,
@@ -71,32 +72,56 @@ def completed_row(
     end_ps: int,
     latencies: tuple[float, float | None, float],
     slo_good: bool,
-) -> Row:
-    """A row of ``requests`` that the own fleet answered; ``latencies`` are (ttft_s, tpot_s, e2e_s)."""
+) -> tuple[Row, Row]:
+    """Rows of ``attempts`` and ``requests`` of an own answer; ``latencies`` are (ttft_s, tpot_s, e2e_s)."""
+    _, output_tokens, scheduled_ps, _, cached_tokens, preemptions, max_gap_ps = finish
     ttft_s, tpot_s, e2e_s = latencies
-    engine_ps = attempt.engine_ps
-    return (
-        spec.request_id,
+    arrival_ps, sent_ps = spec.arrival_ps, attempt.sent_ps
+    engine_ps, first_ps = attempt.engine_ps, attempt.first_token_ps
+    assert engine_ps is not None
+    assert first_ps is not None
+    request_id = spec.request_id
+    arrival_s, end_s = arrival_ps / PS_PER_S, end_ps / PS_PER_S
+    attempt_row = (
+        attempt.attempt_id,
+        request_id,
+        attempt.number,
+        attempt.pod,
+        arrival_s if sent_ps == arrival_ps else sent_ps / PS_PER_S,
+        engine_ps / PS_PER_S,
+        scheduled_ps / PS_PER_S,
+        first_ps / PS_PER_S,
+        end_s,
+        output_tokens,
+        _COMPLETED,
+        "",
+        _OK,
+        attempt.preemptions,
+        cached_tokens,
+    )
+    request_row = (
+        request_id,
         workload,
         spec.session_id,
         spec.turn,
-        spec.arrival_ps / PS_PER_S,
+        arrival_s,
         spec.prompt_tokens,
         spec.max_tokens,
-        finish.output_tokens,
-        _LABELS[Outcome.COMPLETED],
+        output_tokens,
+        _COMPLETED,
         "",
         attempts,
         ttft_s,
         tpot_s,
         e2e_s,
-        finish.max_gap_ps / PS_PER_S,
-        None if engine_ps is None else (finish.scheduled_ps - engine_ps) / PS_PER_S,
-        end_ps / PS_PER_S,
-        finish.preemptions,
-        finish.cached_tokens,
+        max_gap_ps / PS_PER_S,
+        (scheduled_ps - engine_ps) / PS_PER_S,
+        end_s,
+        preemptions,
+        cached_tokens,
         slo_good,
     )
+    return attempt_row, request_row
 
 
 def fallback_row(

@@ -19,4 +19,7 @@ class RequestSource(Protocol):
         """Whether the end of one of this workload's requests may bring another."""
 
     def after(self, spec: Any, end_ps: int, succeeded: bool) -> RequestSpec | None:
-        """What follows from the end of a request, arriving at or after ``end_ps``; None if nothing does."""
+        """What follows from the end of a request, arriving at or after ``end_ps``; None if nothing does.
+
+        Called once for each request of a workload of which one may follow.
+        """

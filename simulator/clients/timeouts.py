@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 from simulator.clock import Clock
 
 if TYPE_CHECKING:
-    from simpy import Event
+    pass
 
 T = TypeVar("T")
 
@@ -50,7 +50,7 @@ class Timeouts(Generic[T]):
             self._armed = True
             self._clock.call_at(deadline_ps, self._fire)
 
-    def _fire(self, _event: Event) -> None:
+    def _fire(self, _: object) -> None:
         items, now = self._items, self._clock.now
         while items:
             deadline_ps, item = items[0]

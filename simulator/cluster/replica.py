@@ -16,12 +16,16 @@ from simulator.engines.protocol import Delivery, DeliveryKind, Engine, EngineSna
 from simulator.outcomes import Cause
 
 if TYPE_CHECKING:
-    from simpy import Event
+    pass
 
 _REFUSALS: Final = {
     "queue_full": Cause.ENGINE_QUEUE_FULL,
     "context_length": Cause.CONTEXT_LENGTH,
 }
+
+_SCHEDULED: Final = DeliveryKind.SCHEDULED
+_FIRST_TOKEN: Final = DeliveryKind.FIRST_TOKEN
+_FINISHED: Final = DeliveryKind.FINISHED
 
 
 class Replica:
@@ -70,7 +74,8 @@ class Replica:
         self._on_preemption = on_preemption
         self._attempts: dict[int, Attempt] = {}
         self._entering: dict[int, Attempt] = {}  # in the front end, not yet in the engine
-        self._armed_ps: int | None = None
+        self._due_ps: int | None = None  # when the engine must be advanced next
+        self._wake_ups_ps: list[int] = []  # those on the event list, latest first
         self._on_empty: Callable[[], None] | None = None
 
     @property
@@ -93,7 +98,7 @@ class Replica:
         delay_ps = wire_ps + self._in_ps + self._in_ps_per_token * attempt.engine_request.prompt_tokens
         if delay_ps:
             self._entering[attempt.attempt_id] = attempt
-            self.env.call_at(self.env.now + delay_ps, lambda _: self._enter(attempt))
+            self.env.call_at(self.env.now + delay_ps, self._enter, attempt)
         else:
             self._to_engine(attempt)
 
@@ -128,7 +133,6 @@ class Replica:
             if attempt.attempt_id not in entering:
                 generated = self.engine.abort(attempt.attempt_id, now)
             self._listener.failed(attempt, now + self._out_ps, cause, generated)
-        self._armed_ps = None
         self._check_empty()
         return len(cut)
 
@@ -171,40 +175,50 @@ class Replica:
         self._arm()
 
     def _arm(self) -> None:
-        due = self.engine.next_time()
-        if due is None or due == self._armed_ps:
-            return
-        self._armed_ps = due
-        self.env.call_at(due, self._wake, LAST)
+        """See to it that a wake-up comes no later than the engine needs one.
 
-    def _wake(self, _event: Event) -> None:
-        if self.env.now == self._armed_ps:  # else an earlier wake-up replaced this one
+        A wake-up cannot be taken off the event list. One that has become too early stays in place of the later one
+        that is due, and looks again.
+        """
+        due = self._due_ps = self.engine.next_time()
+        wake_ups = self._wake_ups_ps
+        if due is not None and (not wake_ups or due < wake_ups[-1]):
+            wake_ups.append(due)
+            self.env.call_at(due, self._wake, None, LAST)
+
+    def _wake(self, _: None) -> None:
+        now = self._wake_ups_ps.pop()
+        if now == self._due_ps:
             self.catch_up()
+        elif self.alive:
+            self._arm()
 
     def catch_up(self) -> None:
         """Let the engine do all that happens up to now, also what it could still put off."""
         if not self.alive:
             return
-        self._armed_ps = None
         deliveries = self.engine.advance(self.env.now)
         if deliveries:
             self._relay(deliveries)
         self._arm()
 
     def _relay(self, deliveries: list[Delivery]) -> None:
-        out_ps = self._out_ps
-        for time_ps, kind, request_id, detail in deliveries:
-            attempt = self._attempts.get(request_id)
+        out_ps, attempts, listener = self._out_ps, self._attempts, self._listener
+        for time_ps, kind, request_id, finish in deliveries:
+            if kind is _FINISHED:
+                # None: aborted at this very instant by a listener; so below.
+                attempt = attempts.pop(request_id, None)
+                if attempt is not None:
+                    assert finish is not None
+                    listener.finished(attempt, time_ps + out_ps, finish)
+                continue
+            attempt = attempts.get(request_id)
             if attempt is None:
-                continue  # aborted at this very instant by a listener
-            if kind == DeliveryKind.FINISHED:
-                assert detail is not None
-                del self._attempts[request_id]
-                self._listener.finished(attempt, time_ps + out_ps, detail)
-            elif kind == DeliveryKind.FIRST_TOKEN:
+                continue
+            if kind is _FIRST_TOKEN:
                 attempt.first_token_ps = time_ps + out_ps
-                self._listener.first_token(attempt, time_ps + out_ps)
-            elif kind == DeliveryKind.SCHEDULED:
+                listener.first_token(attempt, time_ps + out_ps)
+            elif kind is _SCHEDULED:
                 if attempt.scheduled_ps is None:
                     attempt.scheduled_ps = time_ps
             else:

@@ -22,7 +22,7 @@ from simulator.scenario.gateway import Gateway as GatewaySection
 from simulator.units import to_ps
 
 if TYPE_CHECKING:
-    from simpy import Event
+    pass
 
 _QUEUED: Final = object()
 
@@ -108,13 +108,14 @@ class Gateway:
 
     def submit(self, attempt: Attempt) -> None:
         """Send an attempt now, queue it, or refuse it."""
-        self._settle()
+        now = self._clock.now
+        if self._releases and self._releases[0][0] <= now:
+            self._settle()
         if not self._queue:
             candidates = self._candidates()
             if candidates:
                 self._send(attempt, candidates)
                 return
-        now = self._clock.now
         if len(self._queue) >= self._max_queue:
             self._listener.failed(attempt, now + self._latency_ps, Cause.GATEWAY_QUEUE_FULL, 0)
             return
@@ -193,7 +194,8 @@ class Gateway:
             return
         self._released += 1
         heappush(self._releases, (seen_ps, self._released, endpoint))
-        self._arm_release()
+        if self._queue:
+            self._arm_release()
 
     def _release(self, endpoint: Endpoint) -> None:
         endpoint.outstanding -= 1
@@ -206,7 +208,8 @@ class Gateway:
         now = self._clock.now
         while releases and releases[0][0] <= now:
             self._release(heappop(releases)[2])
-            self._drain()
+            if self._queue:
+                self._drain()
 
     def _arm_release(self) -> None:
         """While something is queued, the next end must be acted on when it is seen; else it can wait."""
@@ -217,7 +220,7 @@ class Gateway:
             self._release_armed_ps = due
             self._clock.call_at(due, self._wake)
 
-    def _wake(self, _event: Event) -> None:
+    def _wake(self, _: object) -> None:
         if self._clock.now != self._release_armed_ps:
             return  # an earlier wake-up replaced this one
         self._release_armed_ps = None
@@ -233,7 +236,7 @@ class Gateway:
             deadline_ps, _ = next(iter(self._queue.values()))
             self._clock.call_at(deadline_ps, self._expire)
 
-    def _expire(self, _event: Event) -> None:
+    def _expire(self, _: object) -> None:
         self._settle()
         now = self._clock.now
         while self._queue:

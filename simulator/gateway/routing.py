@@ -72,8 +72,11 @@ class LeastOutstanding(Stateless):
         self._last = -1
 
     def choose(self, candidates: Sequence[Endpoint], attempt: Attempt) -> Endpoint:
-        position = bisect_right(candidates, self._last, key=_order)
-        chosen = min((*candidates[position:], *candidates[:position]), key=_outstanding)
+        chosen = candidates[0]
+        if len(candidates) > 1:
+            least = min(map(_outstanding, candidates))
+            idlest = [endpoint for endpoint in candidates if endpoint.outstanding == least]
+            chosen = next((endpoint for endpoint in idlest if endpoint.order > self._last), idlest[0])
         self._last = chosen.order
         return chosen
 

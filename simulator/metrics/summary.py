@@ -14,7 +14,7 @@ What is counted:
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import pandas as pd
 
@@ -28,12 +28,31 @@ from simulator.records.itl import ItlHistogram
 from simulator.records.results import Tables
 from simulator.scenario.slo import Slo
 
+SUMMARY_COLUMNS: Final = {
+    "requests": (
+        "request_id",
+        "workload",
+        "input_tokens",
+        "output_tokens",
+        "outcome",
+        "cause",
+        "attempts",
+        "ttft_s",
+        "tpot_s",
+        "e2e_s",
+        "queue_s",
+        "slo_good",
+    ),
+    "attempts": ("attempt_id", "output_tokens", "outcome", "cause"),
+}
+"""All that `summarise` reads of the two long tables: a million rows of every column would fill half a gigabyte."""
+
 
 def summarise(tables: Tables, itl: ItlHistogram, facts: RunFacts) -> dict[str, Any]:
     """The summary of one run.
 
     Args:
-        tables: its records.
+        tables: its records; of requests and attempts at least `SUMMARY_COLUMNS`.
         itl: its inter-token latencies.
         facts: the rest: identity, SLO, ledger, source of step times.
 

@@ -1,12 +1,14 @@
 """Rows into columns: in memory for notebooks and tests, or to Parquet row groups as the run goes on.
 
-With a directory memory stays flat however long the run: each table holds at most one row group of tuples.
-Equal rows in equal order make byte-identical files.
+With a directory memory stays flat however long the run: each table holds at most one row group. Rows wait end to
+end in one flat list, of which a column is a slice: no object is kept per row for the garbage collector to visit,
+and nothing is transposed. They are made Arrow columns while they are still in the processor's cache. Equal rows in
+equal order make byte-identical files.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,6 +21,8 @@ from simulator.records.results import Tables, read_tables, to_frame
 from simulator.units import PS_PER_S
 
 ROW_GROUP_ROWS: Final = 65_536
+BATCH_ROWS: Final = 1_024
+"""Rows that are made Arrow columns at a time."""
 
 
 class _TableBuffer:
@@ -26,30 +30,74 @@ class _TableBuffer:
 
     def __init__(self, schema: pa.Schema, path: Path | None) -> None:
         self.schema = schema
-        self.rows: list[tuple[Any, ...]] = []
-        self.batches: list[pa.RecordBatch] = []
-        self._writer = pq.ParquetWriter(path, schema, compression="zstd") if path is not None else None
+        self._values: list[Any] = []  # row after row
+        self._full = BATCH_ROWS * len(schema)
+        self._batches: list[pa.RecordBatch] = []
+        self._rows_in_batches = 0
+        self._writer = None if path is None else _writer(path, schema)
 
-    def flush(self) -> None:
-        if not self.rows:
-            return
-        columns = [
-            pa.array(values, pa.string()).dictionary_encode()
-            if pa.types.is_dictionary(column.type)
-            else pa.array(values, column.type)
-            for column, values in zip(self.schema, zip(*self.rows, strict=True), strict=True)
-        ]
-        self.rows.clear()
-        batch = pa.RecordBatch.from_arrays(columns, schema=self.schema)
-        if self._writer is None:
-            self.batches.append(batch)
-        else:
-            self._writer.write_batch(batch, row_group_size=ROW_GROUP_ROWS)
+    @property
+    def rows_held(self) -> int:
+        """Rows that are in memory."""
+        return len(self._values) // len(self.schema) + self._rows_in_batches
+
+    def add(self, row: Sequence[Any]) -> None:
+        """Append a row; a full row group is written.
+
+        Raises:
+            ValueError: this row or one before it had too few or too many values.
+        """
+        values = self._values
+        values.extend(row)
+        if len(values) >= self._full:
+            self._make_columns()
+            if self._writer is not None and self.rows_held >= ROW_GROUP_ROWS:
+                self._write()
 
     def close(self) -> None:
-        self.flush()
+        """Write what there is; errors as in `add`."""
+        if self._values:
+            self._make_columns()
         if self._writer is not None:
+            if self._batches:
+                self._write()
             self._writer.close()
+
+    def table(self) -> pa.Table:
+        """What is held, once closed."""
+        return pa.Table.from_batches(self._batches, schema=self.schema)
+
+    def _make_columns(self) -> None:
+        values, width = self._values, len(self.schema)
+        if len(values) % width:
+            raise ValueError(f"{len(values)} values do not make rows of {width} columns: {self.schema.names}")
+        columns = [
+            pa.array(values[index::width], pa.string()).dictionary_encode()
+            if pa.types.is_dictionary(column.type)
+            else pa.array(values[index::width], column.type)
+            for index, column in enumerate(self.schema)
+        ]
+        values.clear()
+        self._batches.append(pa.RecordBatch.from_arrays(columns, schema=self.schema))
+        self._rows_in_batches += len(columns[0])
+
+    def _write(self) -> None:
+        assert self._writer is not None
+        self._writer.write_table(self.table().unify_dictionaries().combine_chunks(), ROW_GROUP_ROWS)
+        self._batches.clear()
+        self._rows_in_batches = 0
+
+
+def _writer(path: Path, schema: pa.Schema) -> pq.ParquetWriter:
+    # Times and ids hardly repeat: a dictionary of them costs more than all the rest and is thrown away. Split into
+    # streams of bytes, floats of like size compress well (Parquet's BYTE_STREAM_SPLIT).
+    return pq.ParquetWriter(
+        path,
+        schema,
+        compression="zstd",
+        use_dictionary=[column.name for column in schema if pa.types.is_dictionary(column.type)],
+        use_byte_stream_split=[column.name for column in schema if pa.types.is_floating(column.type)],
+    )
 
 
 class Recorder:
@@ -58,6 +106,10 @@ class Recorder:
     Args:
         workloads: names of the workloads, by the index that engines use.
         directory: where ``requests.parquet`` and the others are written; None keeps them in memory.
+
+    Attributes:
+        request, attempt, timeline: called with a row of that table.
+        itl: takes inter-token latencies.
     """
 
     def __init__(self, workloads: Sequence[str], directory: Path | None = None) -> None:
@@ -68,58 +120,41 @@ class Recorder:
             name: _TableBuffer(schema, None if directory is None else directory / f"{name}.parquet")
             for name, schema in TABLES.items()
         }
-        self._requests = self._buffers["requests"]
-        self._attempts = self._buffers["attempts"]
-        self._timeline = self._buffers["timeline"]
+        self.request = self._buffers["requests"].add
+        self.attempt = self._buffers["attempts"].add
+        self.timeline = self._buffers["timeline"].add
         self._events = self._buffers["events"]
-
-    def request(self, row: tuple[Any, ...]) -> None:
-        """A row of ``requests``."""
-        rows = self._requests.rows
-        rows.append(row)
-        if len(rows) >= ROW_GROUP_ROWS:
-            self._requests.flush()
-
-    def attempt(self, row: tuple[Any, ...]) -> None:
-        """A row of ``attempts``."""
-        rows = self._attempts.rows
-        rows.append(row)
-        if len(rows) >= ROW_GROUP_ROWS:
-            self._attempts.flush()
-
-    def timeline(self, row: tuple[Any, ...]) -> None:
-        """A row of ``timeline``."""
-        rows = self._timeline.rows
-        rows.append(row)
-        if len(rows) >= ROW_GROUP_ROWS:
-            self._timeline.flush()
 
     def event(
         self, t_ps: int, kind: str, subject: str, reason: str, message: str, value: float | None = None
     ) -> None:
         """A row of ``events``."""
-        rows = self._events.rows
-        rows.append((t_ps / PS_PER_S, kind, subject, reason, message, value))
-        if len(rows) >= ROW_GROUP_ROWS:
-            self._events.flush()
+        self._events.add((t_ps / PS_PER_S, kind, subject, reason, message, value))
 
     def close(self) -> None:
         """Write what is left; no rows can be added after it. A second call does nothing."""
         if self._closed:
             return
         self._closed = True
-        self._buffers["itl"].rows.extend(self.itl.rows())
+        for row in self.itl.rows():
+            self._buffers["itl"].add(row)
         for buffer in self._buffers.values():
             buffer.close()
 
-    def tables(self) -> Tables:
-        """Every table as a pandas frame, closing the recorder first."""
+    def tables(self, columns: Mapping[str, Sequence[str]] | None = None) -> Tables:
+        """Every table as a pandas frame, closing the recorder first.
+
+        Args:
+            columns: those wanted, by table; all of a table that is not named here.
+        """
         self.close()
+        columns = columns or {}
         if self._directory is not None:
-            return read_tables(self._directory)
+            return read_tables(self._directory, columns)
+        tables = {name: buffer.table() for name, buffer in self._buffers.items()}
         return Tables(
             **{
-                name: to_frame(pa.Table.from_batches(buffer.batches, schema=buffer.schema))
-                for name, buffer in self._buffers.items()
+                name: to_frame(table.select(columns.get(name, table.column_names)))
+                for name, table in tables.items()
             }
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -64,18 +65,25 @@ def to_frame(table: pa.Table) -> pd.DataFrame:
     return frame.astype(kinds)
 
 
-def read_tables(directory: Path) -> Tables:
+def read_tables(directory: Path, columns: Mapping[str, Sequence[str]] | None = None) -> Tables:
     """The tables of a results folder.
+
+    Args:
+        directory: the folder.
+        columns: those wanted, by table; all of a table that is not named here.
 
     Raises:
         ResultsError: a file is missing, is no Parquet, or has another schema version.
     """
-    return Tables(**{name: to_frame(_read_table(directory / f"{name}.parquet")) for name in TABLES})
+    wanted = columns or {}
+    return Tables(
+        **{name: to_frame(_read_table(directory / f"{name}.parquet", wanted.get(name))) for name in TABLES}
+    )
 
 
-def _read_table(path: Path) -> pa.Table:
+def _read_table(path: Path, columns: Sequence[str] | None) -> pa.Table:
     try:
-        table = pq.read_table(path)
+        table = pq.read_table(path, columns=None if columns is None else list(columns))
     except (OSError, pa.ArrowInvalid) as error:
         raise ResultsError(f"{path}: cannot be read: {error}") from error
     version = (table.schema.metadata or {}).get(b"schema_version", b"none").decode()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from functools import cached_property
 from typing import Annotated
 
 from pydantic import Field
@@ -25,8 +27,11 @@ class Slo(Section):
 
     def is_met(self, ttft_s: float, tpot_s: float | None, e2e_s: float) -> bool:
         """Whether an answer is good; an answer of one token (``tpot_s`` None) meets any ``tpot``."""
-        return (
-            (self.ttft is None or ttft_s <= self.ttft)
-            and (self.tpot is None or tpot_s is None or tpot_s <= self.tpot)
-            and (self.e2e is None or e2e_s <= self.e2e)
-        )
+        ttft, tpot, e2e = self.limits_s
+        return ttft_s <= ttft and e2e_s <= e2e and (tpot_s is None or tpot_s <= tpot)
+
+    @cached_property
+    def limits_s(self) -> tuple[float, float, float]:
+        """Limits of TTFT, TPOT and E2E; infinite where there is none."""
+        ttft, tpot, e2e = (math.inf if limit is None else limit for limit in (self.ttft, self.tpot, self.e2e))
+        return ttft, tpot, e2e

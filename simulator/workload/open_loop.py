@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from itertools import repeat
+from typing import Final
 
 import numpy as np
 
@@ -15,6 +17,7 @@ from simulator.workload.sampling import LengthSampler, count_sampler, time_sampl
 from simulator.workload.sessions import Conversation, PrefixGroups
 
 _TURNS_AT_A_TIME = 65_536
+_SPEC: Final = partial(tuple.__new__, RequestSpec)
 
 
 class OpenLoop:
@@ -35,7 +38,7 @@ class OpenLoop:
             output_list = outputs.tolist()
             ids = range(entry.global_id(index), entry.global_id(index + count))
             yield from map(
-                RequestSpec._make,
+                _SPEC,  # as RequestSpec._make, without a call of Python for each
                 zip(
                     ids,
                     repeat(entry.index),

@@ -74,8 +74,8 @@ class WorkloadSource:
     def after(self, spec: RequestSpec, end_ps: int, succeeded: bool) -> RequestSpec | None:
         """What follows from the end of a request: the session's next turn or the user's next request.
 
-        To be called once for each request, when it has finally succeeded or failed. A failure ends its
-        session; a closed-loop user goes on with a new one.
+        To be called once for each request of an entry of which others `may_follow`, when it has finally succeeded
+        or failed. A failure ends its session; a closed-loop user goes on with a new one.
 
         Returns:
             The next request (its arrival is at or after ``end_ps``), or None.

@@ -5,7 +5,7 @@ import pytest
 from simulator.draws import Draws
 from simulator.outcomes import Cause
 from simulator.units import to_ps
-from tests.stub_replica import Chain, Source, Spec, specs_at
+from tests.stub_replica import Chain, Source, Spec, nothing_follows, specs_at
 
 OK = Cause.NONE
 FULL = Cause.ENGINE_QUEUE_FULL
@@ -31,7 +31,8 @@ def ends(rows):
 
 
 def test_a_completed_request_has_every_column():
-    chain = Chain(Source([Spec(3, to_ps(5), session_id=8, turn=2)]), gateway={"latency": "100ms"})
+    source = Source([Spec(3, to_ps(5), session_id=8, turn=2)], nothing_follows)
+    chain = Chain(source, gateway={"latency": "100ms"})
     chain.replica(out_s=0.01)
     rows = chain.run()
     (request,), (attempt,) = rows.requests, rows.attempts
@@ -171,7 +172,7 @@ def test_a_refused_request_is_sent_again_after_its_backoff():
 
 
 def test_out_of_attempts_the_last_cause_stands():
-    chain = Chain(Source(specs_at(0)), clients={"retry": NO_JITTER})
+    chain = Chain(Source(specs_at(0), nothing_follows), clients={"retry": NO_JITTER})
     chain.replica(times_s=lambda _: (0, 0, FULL))
     rows = chain.run()
     assert ends(rows.requests) == [("rejected", "engine_queue_full", 3.0)]
@@ -279,7 +280,7 @@ def test_news_that_comes_after_the_deadline_has_lost(limits, first_token_s):
     assert rows.attempts[0]["first_token_s"] == first_token_s
     # The replica had finished its 10 tokens in the first two cases.
     assert rows.attempts[0]["output_tokens"] == (7 if first_token_s is None else 10)
-    assert len(chain.source.ended) == 1
+    assert len(rows.requests) == 1
 
 
 def test_the_ttft_timeout_is_per_attempt_and_may_be_retried():
@@ -312,7 +313,7 @@ def test_a_request_that_waits_in_the_gateway_can_time_out():
 
 
 def test_what_the_fleet_failed_falls_back_and_costs_money():
-    chain = Chain(Source(specs_at(0)), clients={"retry": NO_JITTER, "fallback": FALLBACK})
+    chain = Chain(Source(specs_at(0), nothing_follows), clients={"retry": NO_JITTER, "fallback": FALLBACK})
     chain.replica(times_s=lambda _: (0, 0, FULL))
     rows = chain.run()
     (request,) = rows.requests

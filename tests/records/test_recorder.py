@@ -49,6 +49,15 @@ def test_files_and_memory_hold_the_same(tmp_path: Path) -> None:
     assert on_disk.itl["tokens"].tolist() == [30]
 
 
+def test_only_the_columns_asked_for_are_read(tmp_path: Path) -> None:
+    for directory in (tmp_path, None):
+        recorder = Recorder(["chat"], directory)
+        recorder.request(request(1))
+        tables = recorder.tables({"requests": ["outcome", "end_s"]})
+        assert list(tables.requests.columns) == ["outcome", "end_s"]
+        assert list(tables.timeline.columns) == TABLES["timeline"].names
+
+
 def test_values_types_and_nulls_survive(tmp_path: Path) -> None:
     recorder = Recorder(["chat"], tmp_path)
     recorder.request(request(1))
@@ -78,13 +87,14 @@ def test_rows_go_to_disk_in_row_groups_and_memory_keeps_one_at_most(tmp_path: Pa
     row = request(1)
     for _ in range(ROW_GROUP_ROWS + 10):
         recorder.request(row)
-    assert len(recorder._requests.rows) == 10
+    assert recorder._buffers["requests"].rows_held == 10
     recorder.close()
     metadata = pq.read_metadata(tmp_path / "requests.parquet")
     assert [metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)] == [ROW_GROUP_ROWS, 10]
 
 
 def test_labels_may_differ_between_row_groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("simulator.records.recorder.BATCH_ROWS", 1)
     monkeypatch.setattr("simulator.records.recorder.ROW_GROUP_ROWS", 2)
     for directory in (tmp_path, None):
         recorder = Recorder(["a"], directory)
@@ -108,5 +118,5 @@ def test_schema_names_table_version_and_every_column(tmp_path: Path) -> None:
 def test_a_row_of_the_wrong_length_is_refused() -> None:
     recorder = Recorder(["chat"])
     recorder.request((1, "chat"))
-    with pytest.raises(ValueError, match="zip"):
+    with pytest.raises(ValueError, match="2 values do not make rows of 20 columns"):
         recorder.close()
