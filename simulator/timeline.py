@@ -7,7 +7,7 @@ peeked, never advanced.
 from __future__ import annotations
 
 from collections.abc import Generator
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -38,9 +38,12 @@ class FleetTotals:
 
     def add(self, now: EngineCounters, before: EngineCounters) -> None:
         """Add what changed between two readings of one engine."""
-        for item in fields(self):
-            name = item.name
-            setattr(self, name, getattr(self, name) + getattr(now, name) - getattr(before, name))
+        self.steps += now.steps - before.steps
+        self.prompt_tokens += now.prompt_tokens - before.prompt_tokens
+        self.generation_tokens += now.generation_tokens - before.generation_tokens
+        self.prefix_cache_queries += now.prefix_cache_queries - before.prefix_cache_queries
+        self.prefix_cache_hits += now.prefix_cache_hits - before.prefix_cache_hits
+        self.num_preemptions += now.num_preemptions - before.num_preemptions
 
 
 class TimelineSampler:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 
 
 @dataclass(slots=True)
@@ -30,7 +30,13 @@ class ClientCounters:
     def plus(self, other: ClientCounters) -> ClientCounters:
         """The sum of two."""
         return ClientCounters(
-            *(getattr(self, count.name) + getattr(other, count.name) for count in fields(ClientCounters))
+            self.arrivals + other.arrivals,
+            self.attempts + other.attempts,
+            self.completed + other.completed,
+            self.fell_back + other.fell_back,
+            self.errors + other.errors,
+            self.cut + other.cut,
+            self.slo_good + other.slo_good,
         )
 
 

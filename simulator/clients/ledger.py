@@ -37,7 +37,7 @@ class Ledger:
     def __init__(self, sink: RecordSink, workloads: Sequence[str], slos: Sequence[Slo]) -> None:
         self._sink = sink
         self._workloads = workloads
-        self._slos = slos
+        self._is_good = [slo.is_met for slo in slos]
         self.interval = IntervalStats()
         self._closed = ClientCounters()
 
@@ -66,7 +66,7 @@ class Ledger:
         workload = spec.workload
         assert attempt.first_token_ps is not None
         latencies = _latencies(spec.arrival_ps, attempt.first_token_ps, end_ps, finish.output_tokens)
-        good = self._slos[workload].is_met(*latencies)
+        good = self._is_good[workload](*latencies)
         attempt_row, request_row = completed_rows(
             spec, self._workloads[workload], attempt, finish, request.attempts, end_ps, latencies, good
         )
@@ -81,7 +81,7 @@ class Ledger:
         """The fallback API has answered; ``cause`` is why the own fleet did not."""
         spec = request.spec
         latencies = _latencies(spec.arrival_ps, first_ps, end_ps, output_tokens)
-        good = self._slos[spec.workload].is_met(*latencies)
+        good = self._is_good[spec.workload](*latencies)
         name = self._workloads[spec.workload]
         max_itl_s = tpot_ps / PS_PER_S if output_tokens > 1 else 0.0
         self._sink.request(

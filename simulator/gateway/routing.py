@@ -20,7 +20,6 @@ LatestMetric = Callable[[str, str], float | None]
 
 KV_USAGE: Final = "vllm:kv_cache_usage_perc"
 
-_outstanding = attrgetter("outstanding")
 _order = attrgetter("order")
 
 
@@ -72,11 +71,12 @@ class LeastOutstanding(Stateless):
         self._last = -1
 
     def choose(self, candidates: Sequence[Endpoint], attempt: Attempt) -> Endpoint:
-        chosen = candidates[0]
-        if len(candidates) > 1:
-            least = min(map(_outstanding, candidates))
-            idlest = [endpoint for endpoint in candidates if endpoint.outstanding == least]
-            chosen = next((endpoint for endpoint in idlest if endpoint.order > self._last), idlest[0])
+        last, chosen = self._last, candidates[0]
+        least = chosen.outstanding
+        for endpoint in candidates:
+            load = endpoint.outstanding
+            if load < least or (load == least and chosen.order <= last < endpoint.order):
+                chosen, least = endpoint, load
         self._last = chosen.order
         return chosen
 

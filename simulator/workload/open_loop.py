@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import partial
-from itertools import repeat
+from itertools import chain, repeat
 from typing import Final
 
 import numpy as np
@@ -29,6 +29,9 @@ class OpenLoop:
         self._lengths = lengths
 
     def arrivals(self) -> Iterator[RequestSpec]:
+        return chain.from_iterable(self._chunks())
+
+    def _chunks(self) -> Iterator[Iterator[RequestSpec]]:
         entry = self._entry
         cap, priority = entry.config.max_tokens, entry.config.priority
         index = 0
@@ -37,7 +40,7 @@ class OpenLoop:
             inputs, outputs = self._lengths(entry.draws.uniforms(entry.purpose("length"), index, count))
             output_list = outputs.tolist()
             ids = range(entry.global_id(index), entry.global_id(index + count))
-            yield from map(
+            yield map(
                 _SPEC,  # as RequestSpec._make, without a call of Python for each
                 zip(
                     ids,
