@@ -161,8 +161,8 @@ def _draw_config(
     longest = max(r.prompt_tokens + min(r.output_tokens, r.max_tokens) for r in requests)
     max_model_len = max(r.prompt_tokens + r.max_tokens for r in requests) + rng.choice([0, 0, 1, 50])
     if drafts and (max_loras is not None or not has_new_settings):
-        # vLLM 0.26 fails on a request padded to the very end; both fail when drafts in flight that reach the
-        # end keep a request out of a step, and another adapter takes its place.
+        # vLLM fails when drafts in flight that reach the end keep a request out of a step and another adapter
+        # takes its place; 0.26 pads requests without a look at the end.
         max_model_len += 2 * drafts + 2
     chunked = rng.random() < 0.7
     max_num_seqs = rng.choice([8, 32, 64, 256, 256, 1024] if crowded else [1, 1, 1, 2, 4, 8, 64, 256])

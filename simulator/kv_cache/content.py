@@ -169,7 +169,7 @@ class ContentPool:
             return
         num_blocks -= self._blank
         self._blank = 0
-        lru = self._lru
+        lru, cached = self._lru, self._cached
         while num_blocks > 0:
             entry = next(iter(lru))
             if isinstance(entry, Run):
@@ -178,19 +178,18 @@ class ContentPool:
                     return
                 num_blocks -= entry.num_blocks
                 entry.num_blocks = 0
-            else:
-                self._evict(entry)
-                num_blocks -= 1
+                del lru[entry]
+                continue
             del lru[entry]
-
-    def _evict(self, block: SharedBlock) -> None:
-        holders = self._cached[block.key]
-        if isinstance(holders, SharedBlock):
-            del self._cached[block.key]
-        else:
-            del holders[block]
-            if not holders:
-                del self._cached[block.key]
+            num_blocks -= 1
+            holders = cached[entry.key]
+            if holders is entry:
+                del cached[entry.key]
+            else:
+                assert isinstance(holders, dict)
+                del holders[entry]
+                if not holders:
+                    del cached[entry.key]
 
     def cache_shared(self, table: ContentTable, num_full: int) -> None:
         """Cache those of a request's first ``num_full`` blocks whose content has an id."""
@@ -199,15 +198,16 @@ class ContentPool:
             return
         if start == 0:
             table.shared = []
-        cached = self._cached
+        put = self._cached.setdefault
+        append = table.shared.append
         for key in table.keys(start, stop):
             block = SharedBlock(key)
-            table.shared.append(block)
-            holders = cached.get(key)
-            if holders is None:
-                cached[key] = block
-            elif isinstance(holders, SharedBlock):
-                cached[key] = {holders: None, block: None}
+            append(block)
+            holders = put(key, block)
+            if holders is block:
+                continue
+            if isinstance(holders, SharedBlock):
+                self._cached[key] = {holders: None, block: None}
             else:
                 holders[block] = None
 

@@ -140,3 +140,32 @@ def test_when_empty_waits_for_the_last_attempt():
     at(clock, 1, lambda: replica.when_empty(lambda: empty_at.append(clock.now)))
     clock.run()
     assert empty_at == [10]
+
+
+class RestlessEngine(ScriptedEngine):
+    """Changes its mind at each submission about when it must be advanced; says nothing of what it does then."""
+
+    def __init__(self, ends):
+        super().__init__()
+        self.ends = iter(ends)
+
+    def submit(self, request, now):
+        self.end = next(self.ends)
+
+    def advance(self, t):
+        assert t == self.end
+        self.log.append(t)
+        self.end = None
+        return []
+
+
+def test_the_engine_is_advanced_when_it_last_said_however_often_it_changed_its_mind():
+    clock, engine, _, replica = build(engine=RestlessEngine([50, 20, 40, 45, 60]))
+    for t in (1, 2, 3, 35):
+        at(clock, t, lambda t=t: replica.submit(attempt(t)))
+    clock.run(until=35)
+    assert engine.log == []  # 20 became 40, and the wake-up at 20 found nothing to do
+    clock.run(until=36)
+    at(clock, 37, lambda: replica.submit(attempt(37)))
+    clock.run()
+    assert engine.log == [60]

@@ -128,13 +128,6 @@ class EngineConfig:
         """Tokens that need a slot: a drafting head writes behind the last one that is computed."""
         return min(num_computed + self.num_speculative_tokens, self.max_model_len)
 
-    def pads_drafts(self, computed: int, beside_decodes: bool) -> bool:
-        """Whether a request that lacks one token is given the drafts' places, to have as many as the decodes."""
-        if not self.rules.pads_lone_prefix_hit:
-            return beside_decodes
-        fits = computed + self.num_speculative_tokens + 2 <= self.max_model_len
-        return fits and (beside_decodes or computed > 0)
-
     @property
     def version_is_checked(self) -> bool:
         """Whether this version's scheduler was compared with the model."""

@@ -24,10 +24,6 @@ class Rules:
             others, so a preempted request comes behind them. Else it comes first.
         lookups_are_queries: every look-up in the prefix cache counts as a query, also those of a request that
             is then not admitted. Else only admissions count.
-        pads_lone_prefix_hit: under speculation a request that lacks one token is given the drafts' places
-            also when nothing else is scheduled, if it has prefix hits; and is admitted without them where
-            they do not fit in ``max_model_len``. Else it needs decodes beside it, and waits where they do
-            not fit.
         refuses_threshold_over_model_len: whether ``long_prefill_token_threshold`` may not exceed it.
         missing_settings: settings that this release does not have.
     """
@@ -36,7 +32,6 @@ class Rules:
     unscheduled_victim_shifts_turn: bool
     skipped_wait_apart: bool
     lookups_are_queries: bool
-    pads_lone_prefix_hit: bool
     refuses_threshold_over_model_len: bool
     missing_settings: tuple[str, ...] = ()
 
@@ -46,7 +41,6 @@ _RULES_0_26: Final = Rules(
     unscheduled_victim_shifts_turn=False,
     skipped_wait_apart=True,
     lookups_are_queries=True,
-    pads_lone_prefix_hit=False,
     refuses_threshold_over_model_len=False,
     missing_settings=(
         "max_num_active_seqs",
@@ -61,7 +55,6 @@ _RULES_0_32: Final = Rules(
     unscheduled_victim_shifts_turn=True,
     skipped_wait_apart=False,
     lookups_are_queries=False,
-    pads_lone_prefix_hit=True,
     refuses_threshold_over_model_len=True,
 )
 

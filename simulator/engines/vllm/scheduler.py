@@ -220,6 +220,7 @@ class Scheduler:
         scheduled = plan.scheduled
         decodes_only = not any(r.in_prefill for r in scheduled)
         self._blocked_at_epoch = None
+        num_drafts = config.num_speculative_tokens
         loras = {r.lora for r in scheduled if r.lora is not None}
         while waiting and budget > 0 and len(running) < self._max_running:
             request = waiting.peek()
@@ -232,12 +233,11 @@ class Scheduler:
             if self._rules.lookups_are_queries:
                 self._count_query(request, computed)
             num_new = known - computed
-            pads = False
-            if config.num_speculative_tokens and num_new == 1 and decodes_only:
-                pads = config.pads_drafts(computed, len(scheduled) > len(plan.admitted))
+            # Beside decodes a prompt of one token is given the drafts' places too, so that all have as many.
+            pads = num_new == 1 and num_drafts > 0 and decodes_only and len(scheduled) > len(plan.admitted)
             if pads:
-                num_new += config.num_speculative_tokens
-                if num_new > budget or (computed + num_new > config.max_model_len):
+                num_new += num_drafts
+                if num_new > budget:
                     return
             if 0 < threshold < num_new:
                 num_new = threshold
@@ -271,7 +271,7 @@ class Scheduler:
                 loras.add(request.lora)
             if pads:
                 plan.padded.append(request)
-                plan.drafts[request] = config.num_speculative_tokens
+                plan.drafts[request] = num_drafts
             plan.admitted.append(request)
             scheduled[request] = num_new
             budget -= num_new

@@ -51,15 +51,6 @@ def test_a_threshold_over_the_model_length_is_refused_from_0_32_on() -> None:
         config("0.32", long_prefill_token_threshold=5000)
 
 
-def test_a_lone_prefix_hit_is_padded_with_drafts_from_0_32_on() -> None:
-    old, new = (config(version, num_speculative_tokens=3) for version in ("0.26", "0.32"))
-    assert not old.pads_drafts(16, beside_decodes=False)
-    assert new.pads_drafts(16, beside_decodes=False)
-    assert not new.pads_drafts(0, beside_decodes=False)
-    assert old.pads_drafts(4093, beside_decodes=True)
-    assert not new.pads_drafts(4093, beside_decodes=True)  # they would not fit
-
-
 @pytest.mark.parametrize(("apart", "order"), [(True, [0, 9, 1, 2]), (False, [9, 0, 1, 2])])
 def test_a_victim_comes_behind_skipped_requests_in_0_26_and_before_them_in_0_32(
     apart: bool, order: list[int]
