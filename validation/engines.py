@@ -153,7 +153,7 @@ def draw_skippable(seed: int, max_requests: int) -> Schedule:
     schedule = draw_schedule(seed, max_requests)
     if needs_every_step(schedule.config) is None:
         return schedule
-    config = replace(schedule.config, vllm_version="0.32", num_speculative_tokens=0, max_loras=None)
+    config = replace(schedule.config, num_speculative_tokens=0, max_loras=None)
     return replace(schedule, config=config)
 
 

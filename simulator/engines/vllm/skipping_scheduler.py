@@ -67,7 +67,7 @@ class Scheduler(SchedulerState):
         chunks: Chunks = []
         preempted: list[Sequence] = []
         admitted: list[Sequence] = []
-        threshold = self._long_prefill_threshold() if self.config.long_prefill_token_threshold else 0
+        threshold = self.config.long_prefill_threshold(len(self.running) + self.num_waiting)
         budget = self._schedule_running(chunks, preempted, threshold)
         # The batch is that of the requests that decode so far; those admitted join them for the next.
         if self.num_waiting and not preempted:
@@ -83,14 +83,6 @@ class Scheduler(SchedulerState):
             self._compute_chunks(batch, chunks, len(chunks) - len(admitted))
         self.in_flight.append(batch)
         return batch
-
-    def _long_prefill_threshold(self) -> int:
-        config = self.config
-        eligible = len(self.running) + len(self.waiting)
-        threshold = config.long_prefill_token_threshold if eligible > 1 else 0
-        if threshold > 0 and config.long_prefill_token_threshold_adaptive:
-            return max(threshold, config.max_num_batched_tokens // eligible)
-        return threshold
 
     def _schedule_running(self, chunks: Chunks, preempted: list[Sequence], threshold: int) -> int:
         """Running requests, until the budget is spent or blocks lack; returns what is left of it."""
@@ -164,7 +156,7 @@ class Scheduler(SchedulerState):
                 taken = scheduled.pop(victim, 0)
                 budget += taken
                 self._preempt(victim, taken)
-                if victim_index < index:
+                if victim_index < index and (taken or self._rules.unscheduled_victim_shifts_turn):
                     index -= 1
                 stopped = victim is seq
             if stopped:
@@ -236,6 +228,8 @@ class Scheduler(SchedulerState):
             hits, own = pool.look_up(seq, known)
             num_hits = len(hits) + own
             computed = num_hits * block_size
+            if self._rules.lookups_are_queries:
+                self._count_query(seq, computed)
             num_new = known - computed
             if 0 < threshold < num_new:
                 num_new = threshold
@@ -273,12 +267,16 @@ class Scheduler(SchedulerState):
             seq.computed = computed
             if seq.num_preemptions == 0:
                 seq.num_cached_tokens = computed
-                if config.enable_prefix_caching:
-                    self.prefix_cache_queries += known
-                    self.prefix_cache_hits += computed
+            if not self._rules.lookups_are_queries:
+                self._count_query(seq, computed)
             admitted.append(seq)
             chunks.append((seq, num_new))
             budget -= num_new
+
+    def _count_query(self, seq: Sequence, hit_tokens: int) -> None:
+        if self.config.enable_prefix_caching and seq.num_preemptions == 0:
+            self.prefix_cache_queries += seq.known
+            self.prefix_cache_hits += hit_tokens
 
     def _compute_chunks(self, batch: Batch, chunks: Chunks, num_running: int) -> None:
         """Put what is scheduled on its own into the batch; a request that will sample a token decodes next.

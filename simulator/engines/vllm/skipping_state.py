@@ -44,6 +44,7 @@ class SchedulerState:
     def __init__(self, config: EngineConfig, gaps: DecodeGaps) -> None:
         self.config = config
         self._gaps = gaps
+        self._rules = config.rules
         self._max_running = config.max_num_active_seqs or config.max_num_seqs
         self._block_size = config.block_size
         self._max_in_flight = 2 if config.async_scheduling else 1
@@ -111,7 +112,8 @@ class SchedulerState:
         if decoding.last_keys and decoding.last_keys[0] - step <= rounds:
             rounds = decoding.last_keys[0] - step - 1
         if self.num_waiting and len(self.running) < self._max_running:
-            if not self._blocked:
+            # A schedule that looks a blocked head up again may count it again.
+            if not self._blocked or (self._rules.lookups_are_queries and self.config.enable_prefix_caching):
                 return 0
             if decoding.cachings:
                 rounds = min(rounds, decoding.cachings[0][0] - step - 1)
