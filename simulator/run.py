@@ -16,6 +16,7 @@ from rich.console import Console
 from simulator.records.results import ResultsError
 from simulator.report.console import print_summary
 from simulator.report.progress import RunProgress
+from simulator.report.text import verdict
 from simulator.runs import run_to_folder
 from simulator.scenario.errors import ScenarioError
 from simulator.scenario.load import load_scenario
@@ -62,15 +63,8 @@ def main(
         _stop("terminated; nothing was written", EXIT_TERMINATED)
     if not quiet:
         print_summary(summary, Console(), folder=folder)
-    if fail_on_slo and not slo_met(summary):
+    if fail_on_slo and not verdict(summary)[0]:
         raise typer.Exit(EXIT_SLO_MISSED)
-
-
-def slo_met(summary: dict[str, object]) -> bool:
-    """Whether the SLO is met; over replications their mean share of good requests decides."""
-    from simulator.report.text import verdict  # noqa: PLC0415 - the console's wording and the exit code agree
-
-    return verdict(summary)[0]
 
 
 @contextmanager
