@@ -3,17 +3,20 @@ PYTHON ?= python3
 BIN := .venv/bin
 SCENARIO ?= experiments/spiky.yaml
 ARGS ?=
+# What setup.py compiles, and what that depends on.
+COMPILED := $(wildcard simulator/engines/*.py simulator/engines/vllm/*.py) simulator/kv_cache/content.py \
+	simulator/records/itl.py simulator/step_time/tables.py
 
-.PHONY: run test bench validate-scheduler setup setup-test lint types unit docs clean
+.PHONY: run test bench validate-scheduler setup setup-test lint types unit docs pure clean
 
 setup: .venv/.installed
-.venv/.installed: pyproject.toml
+.venv/.installed: pyproject.toml setup.py $(COMPILED)
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --disable-pip-version-check -e .
 	touch $@
 
 setup-test: .venv/.installed-test
-.venv/.installed-test: pyproject.toml
+.venv/.installed-test: pyproject.toml setup.py $(COMPILED)
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[test]'
 	touch .venv/.installed $@
@@ -48,5 +51,8 @@ validate-scheduler: setup  ## Compare the engines with vLLM's own scheduler; wit
 docs:  ## Write the reference pages from the code.
 	$(BIN)/python -m simulator.scenario.reference docs/reference
 
-clean:
+pure:  ## Remove compiled modules: the Python files run as they are.
+	rm -f *.so $$(find simulator -name '*.so')
+
+clean: pure
 	rm -rf .venv results build dist *.egg-info

@@ -6,6 +6,7 @@ import argparse
 import dataclasses
 import json
 import multiprocessing
+import sys
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
@@ -130,7 +131,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--out", type=Path, default=Path("results/bench"))
     given = parser.parse_args(arguments)
-    console = Console()
+    console = Console() if sys.stdout.isatty() else Console(width=140)
     table = Table(title="Speed: CPU time, imports and plots left out", title_justify="left")
     for column in ("case", "requests", "CPU s", "requests/CPU s", "memory", "bar", ""):
         table.add_column(column, justify="left" if column in ("case", "") else "right", no_wrap=True)

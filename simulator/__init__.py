@@ -7,9 +7,14 @@ see docs/background/how-a-run-works.md.
 from __future__ import annotations
 
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from simulator.compiled import check_compiled
+
 __version__ = "0.1.0"
+
+check_compiled(Path(__file__).parent)
 
 if TYPE_CHECKING:
     from simulator.records.results import Results, read_results

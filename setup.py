@@ -1,0 +1,40 @@
+"""Compiles the hot modules with mypyc where that can be done; the project's data is in pyproject.toml.
+
+The compiled modules are the same Python files, run about three times as fast, with the same results to the last
+byte. Without a C compiler the installation goes on with the Python files alone. ``SIMULATOR_COMPILE=0`` asks for that.
+"""
+
+import os
+
+from setuptools import setup
+
+ENGINE = "simulator/engines/vllm"
+MODULES = [
+    f"{ENGINE}/decode_set.py",
+    f"{ENGINE}/gaps.py",
+    f"{ENGINE}/quiet_rounds.py",
+    f"{ENGINE}/sequence.py",
+    f"{ENGINE}/skipping.py",
+    f"{ENGINE}/skipping_scheduler.py",
+    f"{ENGINE}/skipping_state.py",
+    f"{ENGINE}/stretch.py",
+    "simulator/kv_cache/content.py",
+    "simulator/records/itl.py",
+    "simulator/step_time/tables.py",
+]
+
+
+def extensions():
+    if os.environ.get("SIMULATOR_COMPILE") == "0":
+        return []
+    try:
+        from mypyc.build import mypycify
+    except ImportError:
+        return []
+    found = mypycify(["--config-file=", *MODULES], group_name="simulator")
+    for extension in found:
+        extension.optional = True  # a machine without a compiler goes on without
+    return found
+
+
+setup(ext_modules=extensions())
