@@ -19,7 +19,7 @@ def checkout(folder: Path, *, compiled_s: int, source_s: int, setup: bool = True
 
 
 def test_an_edited_module_is_not_silently_ignored(tmp_path: Path) -> None:
-    with pytest.raises(ImportError, match="older than module.py: run `make setup`"):
+    with pytest.raises(ImportError, match=r"older than module\.py: run `make setup`"):
         check_compiled(checkout(tmp_path, compiled_s=100, source_s=101))
 
 
