@@ -26,6 +26,7 @@ from simulator.draws import Draws
 from simulator.engines.vllm.factory import make_engine
 from simulator.gateway.gateway import Gateway
 from simulator.gateway.policies import routing_policy
+from simulator.interrupts import deferred_signals
 from simulator.metrics.facts import PoolLedger, RunFacts, StepTimeTrust
 from simulator.metrics.summary import SUMMARY_COLUMNS, summarise
 from simulator.resolve import ReplicaPlan, pod_spec, pool_prices, resolve_replica
@@ -120,15 +121,17 @@ class Simulation:
         clock.process(self.timeline.process())
         self.client.start()
         step_ps = max(1, self._duration_ps // _PROGRESS_SLICES)
-        while clock.now < self._end_ps:
-            if clock.now >= self._duration_ps and self.client.idle:
-                break
-            boundary = self._duration_ps if clock.now < self._duration_ps else self._end_ps
-            clock.run(until=min(clock.now + step_ps, boundary))
-            if progress is not None:
-                progress(to_s(clock.now), self.client.totals.arrivals)
-        for replica in self._replicas:
-            replica.catch_up()
+        with deferred_signals() as deliver_signals:
+            while clock.now < self._end_ps:
+                if clock.now >= self._duration_ps and self.client.idle:
+                    break
+                boundary = self._duration_ps if clock.now < self._duration_ps else self._end_ps
+                clock.run(until=min(clock.now + step_ps, boundary))
+                deliver_signals()
+                if progress is not None:
+                    progress(to_s(clock.now), self.client.totals.arrivals)
+            for replica in self._replicas:
+                replica.catch_up()
         self.client.finish()  # before the last row: it counts what ends at this instant and bills streams left
         self.timeline.sample()
         self.cluster.finish(clock.now)
