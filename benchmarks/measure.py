@@ -29,7 +29,6 @@ class Measurement:
         steps: engine steps that were simulated.
         cpu_s: user and system time.
         memory_bytes: largest resident memory of the process, interpreter and libraries included.
-        baseline_bytes: the same before the run.
         shares: share of the CPU time by part.
         summary: of the run.
     """
@@ -38,7 +37,6 @@ class Measurement:
     steps: int
     cpu_s: float
     memory_bytes: int
-    baseline_bytes: int
     shares: dict[str, float]
     summary: dict[str, Any]
 
@@ -53,7 +51,6 @@ class Measurement:
 
 def measure(scenario: Path, overrides: Sequence[str]) -> Measurement:
     """Run a scenario once and say what it cost; to be called in a fresh process."""
-    baseline = _peak_bytes()
     with tempfile.TemporaryDirectory() as folder, PartSampler() as sampler:
         began = time.process_time()
         loaded = load_scenario(scenario, overrides)
@@ -65,7 +62,6 @@ def measure(scenario: Path, overrides: Sequence[str]) -> Measurement:
         steps=summary["step_time"]["steps"],
         cpu_s=cpu_s,
         memory_bytes=_peak_bytes(),
-        baseline_bytes=baseline,
         shares=sampler.shares(),
         summary=summary,
     )

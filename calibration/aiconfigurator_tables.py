@@ -20,7 +20,6 @@ What the tables leave out, and what is done about it:
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -62,13 +61,6 @@ _SAMPLER_PER_SEQUENCE_US: Final = 0.54
 # from the 16,384-token prompt of the A100 table; half of it when it has the SM to itself.
 _UNSPLIT_NS_PER_TOKEN: Final = 40.0
 _CUSTOM_ALLREDUCE_MAX_BYTES: Final = 8 << 20
-
-
-@dataclass(frozen=True)
-class _Gemm:
-    n: int
-    k: int
-    calls: int
 
 
 class AiconfiguratorTables:

@@ -42,7 +42,7 @@ class ClosedLoop:
         self._turn_think = time_sampler(0.0 if sessions is None else sessions.think_time)
         if sessions is not None:
             self._turns = count_sampler(sessions.turns)
-            self._groups = PrefixGroups(sessions, entry.index)
+            self._groups = PrefixGroups(sessions)
 
     def arrivals(self) -> Iterator[RequestSpec]:
         count = len(self._users)

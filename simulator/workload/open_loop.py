@@ -102,7 +102,7 @@ class OpenLoopSessions:
         self._lengths = lengths
         self._turns = count_sampler(sessions.turns)
         self._think = time_sampler(sessions.think_time)
-        self._groups = PrefixGroups(sessions, entry.index)
+        self._groups = PrefixGroups(sessions)
         self._live: dict[int, _Plan] = {}
 
     def arrivals(self) -> Iterator[RequestSpec]:

@@ -18,7 +18,7 @@ from simulator.workload.request import CONVERSATION, SYSTEM_PROMPT, RequestSpec,
 class PrefixGroups:
     """Which system prompt a session begins with, by the weights of the groups."""
 
-    def __init__(self, sessions: Sessions, workload: int) -> None:
+    def __init__(self, sessions: Sessions) -> None:
         groups = sessions.groups or [PrefixGroup(system_prompt_tokens=sessions.system_prompt_tokens)]
         weights = np.array([group.weight for group in groups])
         self._edges = np.cumsum(weights / weights.sum())
@@ -26,7 +26,6 @@ class PrefixGroups:
         self._tenants = np.array([group.tenants for group in groups])
         self._first_tenant = np.concatenate(([0], np.cumsum(self._tenants)[:-1]))
         self._tokens = np.array([group.system_prompt_tokens for group in groups])
-        self._workload = workload
 
     def pick(self, group_uniforms: Floats, tenant_uniforms: Floats) -> tuple[Ints, Ints]:
         """(tenant's number, tokens of its system prompt) of each session; shapes (n,)."""
