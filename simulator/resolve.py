@@ -6,7 +6,7 @@ Resolved once per run, before anything is simulated, so that every mistake is to
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from simulator.catalog import CatalogError, Gpu, Model, find_gpu, find_model, find_price, model_from_config
 from simulator.cluster.pods import PodSpec
@@ -22,10 +22,15 @@ from simulator.step_time import (
 from simulator.units import PS_PER_US, to_ps
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from simulator.engines.vllm.config import EngineConfig
     from simulator.scenario.cluster import NodePool
+    from simulator.scenario.engine import EngineSection
+    from simulator.scenario.errors import ScenarioError
     from simulator.scenario.load import LoadedScenario
     from simulator.scenario.manifests.pod_template import Probe as ProbeManifest
+    from simulator.scenario.vllm_config import VllmServeConfig
 
 
 @dataclass(frozen=True)
@@ -58,18 +63,44 @@ class ReplicaPlan:
     notes: tuple[str, ...]
 
 
-def resolve_replica(loaded: LoadedScenario) -> ReplicaPlan:
+class EngineSource(Protocol):
+    """Where an engine is described: its section, vLLM's configuration, and how to name a mistake in them."""
+
+    @property
+    def engine(self) -> EngineSection: ...
+
+    @property
+    def vllm(self) -> VllmServeConfig: ...
+
+    @property
+    def base_dir(self) -> Path:
+        """Folder that paths in the section are relative to."""
+
+    def error(self, reason: str, *key: str | int) -> ScenarioError:
+        """An error about a key, which begins with ``engine``."""
+
+
+def resolve_replica(
+    loaded: EngineSource, *, model: Model | None = None, trust_num_gpu_blocks: bool = False
+) -> ReplicaPlan:
     """Everything about a replica that does not change during a run.
+
+    Args:
+        loaded: a scenario, or whatever else describes an engine.
+        model: the model, if it is not to be looked up by the name in the vLLM configuration.
+        trust_num_gpu_blocks: ``num-gpu-blocks-override`` is what a real engine had, so that it is not measured
+            against an estimate of what the GPU holds.
 
     Raises:
         ScenarioError: unknown GPU, model or profile; a model that does not fit; flags that vLLM refuses.
     """
-    section, vllm = loaded.scenario.engine, loaded.vllm
+    section, vllm = loaded.engine, loaded.vllm
     try:
         gpu = find_gpu(section.gpu)
     except CatalogError as error:
         raise loaded.error(str(error), "engine", "gpu") from None
-    model = _model(loaded)
+    if model is None:
+        model = _model(loaded)
     if vllm.pipeline_parallel_size > 1:
         raise loaded.error(
             f"pipeline-parallel-size {vllm.pipeline_parallel_size} is not modelled; use tensor parallelism",
@@ -104,7 +135,9 @@ def resolve_replica(loaded: LoadedScenario) -> ReplicaPlan:
         )
     except (CatalogError, ProfileError) as error:
         raise loaded.error(str(error), "engine", "profile") from None
-    blocks, source = _kv_blocks(loaded, gpu, model, dtype, engine, step_time)
+    blocks, source = _kv_blocks(
+        loaded, gpu, model, dtype, engine, step_time, trust_override=trust_num_gpu_blocks
+    )
     if (blocks - 1) * engine.block_size < engine.max_model_len:
         raise loaded.error(
             f"{blocks - 1} usable KV blocks of {engine.block_size} tokens ({source}) cannot hold one request of "
@@ -141,8 +174,8 @@ def resolve_replica(loaded: LoadedScenario) -> ReplicaPlan:
     )
 
 
-def _model(loaded: LoadedScenario) -> Model:
-    path = loaded.scenario.engine.model_config_json
+def _model(loaded: EngineSource) -> Model:
+    path = loaded.engine.model_config_json
     try:
         if path is not None:
             described = model_from_config(loaded.base_dir / path)
@@ -164,20 +197,22 @@ def _dtype(name: str) -> str:
     return "bfloat16" if name == "auto" else name
 
 
-def _profile_path(loaded: LoadedScenario) -> str:
+def _profile_path(loaded: EngineSource) -> str:
     """A profile given as a path is meant relative to the scenario."""
-    profile = loaded.scenario.engine.profile
+    profile = loaded.engine.profile
     beside = loaded.base_dir / profile
     return str(beside) if beside.is_file() else profile
 
 
 def _kv_blocks(
-    loaded: LoadedScenario,
+    loaded: EngineSource,
     gpu: Gpu,
     model: Model,
     dtype: str,
     engine: EngineConfig,
     step_time: ResolvedStepTime,
+    *,
+    trust_override: bool,
 ) -> tuple[int, str]:
     """Number of KV blocks as vLLM counts them (its null block included), and where it comes from."""
     vllm = loaded.vllm
@@ -190,6 +225,8 @@ def _kv_blocks(
             "engine",
             "vllm",
         )
+    if override is not None and trust_override:
+        return override, "num-gpu-blocks-override"
     try:
         blocks = num_kv_blocks(
             gpu,

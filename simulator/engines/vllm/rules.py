@@ -71,6 +71,11 @@ _RULES: Final = {
 }
 
 
+def known_versions() -> tuple[str, ...]:
+    """Releases that `rules_of` takes, as ``major.minor``, oldest first."""
+    return tuple(_RULES)
+
+
 def rules_of(version: str) -> Rules:
     """The rules of a release.
 
