@@ -169,7 +169,7 @@ def resolve_replica(
         frontend_in_ps=in_ps,
         frontend_in_ps_per_token=per_token_ps,
         frontend_out_ps=out_ps,
-        gpu_memory_used_bytes=gpu.memory_bytes * vllm.gpu_memory_utilization,
+        gpu_memory_used_bytes=gpu.memory_bytes * _gpu_memory_utilization(vllm, engine),
         notes=tuple(notes),
     )
 
@@ -186,6 +186,12 @@ def _model(loaded: EngineSource) -> Model:
     except CatalogError as error:
         key = ("engine", "model_config_json") if path is not None else ("engine", "vllm")
         raise loaded.error(str(error), *key) from None
+
+
+def _gpu_memory_utilization(vllm: VllmServeConfig, engine: EngineConfig) -> float:
+    """The flag's value, or its default in this release."""
+    given = vllm.gpu_memory_utilization
+    return engine.rules.gpu_memory_utilization if given is None else given
 
 
 def _us_to_ps(microseconds: float) -> int:
@@ -235,12 +241,13 @@ def _kv_blocks(
             kv_cache_dtype=vllm.kv_cache_dtype,
             tp=vllm.tensor_parallel_size,
             # An override takes what the GPU has, whatever share of it was meant.
-            gpu_memory_utilization=1.0 if override is not None else vllm.gpu_memory_utilization,
+            gpu_memory_utilization=1.0 if override is not None else _gpu_memory_utilization(vllm, engine),
             block_size=engine.block_size,
             max_num_batched_tokens=engine.max_num_batched_tokens,
             max_num_seqs=engine.max_num_seqs,
             max_model_len=None if override is not None else engine.max_model_len,
             enforce_eager=vllm.enforce_eager,
+            count_cuda_graphs=engine.rules.counts_cuda_graphs,
             recorded=None if override is not None else step_time.kv_cache,
         )
     except DoesNotFitError as error:

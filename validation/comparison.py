@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from scipy.stats import ks_2samp
 
 METRICS: Final = ("ttft_ms", "tpot_ms", "e2e_ms")
@@ -16,7 +16,7 @@ QUANTILES: Final = {"p50": 0.50, "p90": 0.90, "p95": 0.95, "p99": 0.99}
 Figures = dict[str, Any]
 
 
-def paired_errors(predicted: Sequence[float], measured: Sequence[float]) -> Figures | None:
+def paired_errors(predicted: ArrayLike, measured: ArrayLike) -> Figures | None:
     """Errors of pairs, over those where both are known; None if there are none.
 
     Returns:
@@ -45,9 +45,7 @@ def paired_errors(predicted: Sequence[float], measured: Sequence[float]) -> Figu
     return figures
 
 
-def _both_known(
-    predicted: Sequence[float], measured: Sequence[float]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _both_known(predicted: ArrayLike, measured: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     p = np.asarray(predicted, dtype=np.float64)
     m = np.asarray(measured, dtype=np.float64)
     known = np.isfinite(p) & np.isfinite(m) & (m > 0)

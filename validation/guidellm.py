@@ -40,7 +40,7 @@ def read(path: Path, data: dict[str, Any], benchmark: int | None) -> RequestFile
     """
     benchmarks: list[dict[str, Any]] = []
     for item in data["benchmarks"]:
-        benchmarks += item["benchmarks"] if "benchmarks" in item else [item]
+        benchmarks += item.get("benchmarks", [item])
     chosen = benchmarks[choose_benchmark(path, [_name(item) for item in benchmarks], benchmark)]
     successful, incomplete, errored = _groups(path, chosen)
     requests: list[RecordedRequest | None] = [

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import math
 import sys
 from pathlib import Path
 from typing import Final
@@ -34,8 +35,14 @@ PREDICTED: Final = ("ttft_ms", "tpot_ms", "e2e_ms", "queue_ms", "preemptions")
 
 def predictions(file: RequestFile, replayed: Replayed) -> list[dict[str, object]]:
     """What was predicted of each row of a file, in its order; empty for rows that are not replayed."""
-    rows = iter(replayed.requests.to_dict("records"))
-    return [{} if request is None else dict(next(rows)) for request in file.requests]
+    columns = {name: replayed.requests[name].tolist() for name in PREDICTED}
+    rows = iter(range(len(replayed.requests)))
+    return [
+        {}
+        if request is None
+        else {name: columns[name][index] for index in (next(rows),) for name in PREDICTED}
+        for request in file.requests
+    ]
 
 
 def measured_frame(file: RequestFile) -> pd.DataFrame:
@@ -65,7 +72,7 @@ def write_predictions(path: Path, file: RequestFile, replayed: Replayed) -> None
 
 
 def _cell(value: object) -> str:
-    if not isinstance(value, int | float) or value != value:
+    if not isinstance(value, int | float) or math.isnan(value):
         return ""
     return str(int(value)) if float(value).is_integer() and abs(value) < 1e6 else f"{value:.6f}"
 
@@ -77,7 +84,8 @@ def report(file: RequestFile, deployment: Deployment, replayed: Replayed) -> str
     lines = [
         f"{file.path}: {file.kind}, {len(file.requests)} requests",
         f"{plan.model.name} on {plan.gpus} x {plan.gpu.id}, vLLM {plan.engine.vllm_version}; "
-        f"{plan.engine.num_gpu_blocks - 1} usable KV blocks of {plan.engine.block_size} tokens ({plan.kv_blocks_from}); "
+        f"{plan.engine.num_gpu_blocks - 1} usable KV blocks of {plan.engine.block_size} tokens "
+        f"({plan.kv_blocks_from}); "
         f"max_num_seqs {plan.engine.max_num_seqs}, max_num_batched_tokens {plan.engine.max_num_batched_tokens}, "
         f"max_model_len {plan.engine.max_model_len}",
         f"step times: {trust.profile.name}, {trust.source}; {trust.known_error}",

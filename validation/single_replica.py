@@ -6,7 +6,7 @@ wait for ever.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -18,8 +18,9 @@ from simulator.clients.client import Client
 from simulator.clock import Clock
 from simulator.cluster.replica import Replica
 from simulator.draws import Draws
-from simulator.engines.protocol import Engine
+from simulator.engines.protocol import Engine, StepTime
 from simulator.engines.vllm.factory import make_engine
+from simulator.engines.vllm.plain import PlainEngine, StepRecord
 from simulator.gateway.gateway import Gateway
 from simulator.gateway.policies import routing_policy
 from simulator.interrupts import deferred_signals
@@ -117,6 +118,8 @@ def replay(
     concurrency: int | None = None,
     sample_s: float = 1.0,
     skipping: bool = True,
+    step_time: StepTime | None = None,
+    observer: Callable[[StepRecord], None] | None = None,
 ) -> Replayed:
     """Send the requests to one replica and wait for all of them.
 
@@ -127,13 +130,20 @@ def replay(
         concurrency: at most so many in flight: arrivals then follow from ends, in the order of the arrivals given.
         sample_s: interval of the timeline.
         skipping: whether the event-skipping engine may be used; the result is the same.
+        step_time: in place of the plan's.
+        observer: called with every scheduling decision; every step is then computed.
     """
     clock = Clock()
     recorder = Recorder([_NAME])
     draws = Draws(0)
     section = GatewaySection(latency=0.0)
     gateway = Gateway(clock, section, routing_policy(section, draws, lambda metric, pod: None))
-    engine = make_engine(plan.engine, plan.step_time.step_time, recorder.itl, skipping=skipping)
+    times = step_time or plan.step_time.step_time
+    engine: Engine
+    if observer is None:
+        engine = make_engine(plan.engine, times, recorder.itl, skipping=skipping)
+    else:
+        engine = PlainEngine(plan.engine, times, recorder.itl, observer)
     replica = Replica(
         clock,
         _NAME,

@@ -71,7 +71,7 @@ class VllmServeConfig(BaseModel):
     pipeline_parallel_size: int = Field(default=1, ge=1)
     data_parallel_size: int = Field(default=1, ge=1)
 
-    gpu_memory_utilization: float = Field(default=0.92, gt=0, le=1)
+    gpu_memory_utilization: float | None = Field(default=None, gt=0, le=1)
     kv_cache_memory_bytes: Annotated[Tokens, Field(ge=1)] | None = None
     kv_cache_dtype: str = "auto"
     block_size: int | None = Field(default=None, ge=1)
