@@ -221,7 +221,7 @@ def _true_inputs(case: RunCase) -> list[tuple[str, Callable[[], Replayed]]]:
         rows.append(("arrivals as planned, not as measured", lambda: _replay_at(case, planned)))
     measured = case.measured
     if "first_token_s" in measured:
-        first = measured["scheduled_s"].idxmin()
+        first = int(measured["scheduled_s"].to_numpy(float).argmin())
         first_ps = to_ps(float(measured["first_token_s"][first] - measured["scheduled_s"][first]))
         rows.append(
             (

@@ -2,8 +2,8 @@
 
 One number each for TTFT and TPOT at a concurrency, prompt and answer length. Engine version and statistic are not
 stated. Means are compared, medians given beside: the measured TTFT rises with the concurrency as a mean does, over
-which the burst of the beginning is spread, while most requests of a closed loop meet an idle prefill. Every client sends `REQUESTS_PER_CLIENT` requests, one after
-another, and all begin at once.
+which the burst of the beginning is spread, while most requests of a closed loop meet an idle prefill. Every client
+sends `REQUESTS_PER_CLIENT` requests, one after another, and all begin at once.
 
 The points of Llama-3.1-70B have the models, GPUs, shapes and concurrencies of InferenceMAX, whose README of late 2025
 gives the client's and the server's settings: lengths drawn from 0.8 to 1 times the nominal one (``random-range-ratio``
@@ -163,7 +163,7 @@ def disbelieved(point: Point, setting: PointSetting) -> str | None:
     rate = setting.tp * gpu.flop_per_s(setting.dtype) * _REACHED[setting.dtype]
     prefill_ms = 2.0 * _matmul_parameters(model) * point.input_tokens / rate * 1e3
     if point.ttft_ms < prefill_ms:
-        return f"TTFT {point.ttft_ms:.1f} ms is less than the {prefill_ms:.1f} ms that the prompt takes at the best rate"
+        return f"TTFT {point.ttft_ms:.1f} ms is less than the {prefill_ms:.1f} ms of the prompt at the best rate"
     e2e_s = (point.ttft_ms + (point.output_tokens - 1) * point.tpot_ms) / 1e3
     # In the time of one request every client has one prompt computed and as many steps as answers have tokens. The
     # two may overlap in part (a step that computes prompts reads the weights once), not in whole.
