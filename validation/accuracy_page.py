@@ -191,6 +191,17 @@ def _residual(residual: dict[str, Any]) -> Iterator[str]:
         yield f"| {what} | {cells} | {_pct(row.get('unqueued_ttft_median'))} |"
     yield ""
     yield _why(residual)
+    if residual.get("steps"):
+        yield ""
+        yield "Single steps with prompts, as far as the time stamps tell (`validation/measured_steps.py`), medians:"
+        yield ""
+        yield "| prompt tokens | steps | decoding beside | profile | measured less profile | measured / profile |"
+        yield "| --- | --- | --- | --- | --- | --- |"
+        for step in residual["steps"]:
+            yield (
+                f"| {step['prompt_tokens']} | {step['steps']} | {step['decodes']:.0f} | {_ms(step['profile_ms'])} | "
+                f"{step['measured_less_profile_ms']:+.1f} ms | {step['measured_per_profile']:.3f} |"
+            )
 
 
 def _why(residual: dict[str, Any]) -> str:

@@ -36,6 +36,7 @@ from simulator.units import PS_PER_S, to_ps
 from validation.cases import vllm_runs
 from validation.cases.case import RunCase
 from validation.comparison import METRICS, Figures, compare
+from validation.measured_steps import steps_with_prompts, summary
 from validation.results import RESIDUAL, RESULTS, write_results
 from validation.single_replica import Replayed, replay
 
@@ -155,7 +156,10 @@ def residual(case: RunCase) -> dict[str, Any]:
         add("true input", what, run().requests)
     for what, requests in _true_results(case, base.requests):
         add("true result", what, requests)
-    return {"case": case.name, "rows": rows}
+    figures: dict[str, Any] = {"case": case.name, "rows": rows}
+    if "first_token_s" in case.measured and plan.engine.async_scheduling:
+        figures["steps"] = summary(steps_with_prompts(case, base.requests["cached_tokens"]))
+    return figures
 
 
 def _errors(case: RunCase, requests: pd.DataFrame) -> Figures:
@@ -223,11 +227,12 @@ def _true_inputs(case: RunCase) -> list[tuple[str, Callable[[], Replayed]]]:
     if "first_token_s" in measured:
         first = int(measured["scheduled_s"].to_numpy(float).argmin())
         first_ps = to_ps(float(measured["first_token_s"][first] - measured["scheduled_s"][first]))
+        gpu_ps = first_ps - times.host_ps(1)  # on an idle GPU nothing overlaps
         rows.append(
             (
                 f"the first step's true time, {first_ps / 1e9:.0f} ms",
                 lambda: _replay(
-                    case, plan, skipping=False, step_time=FactoredStepTime(times, first_ps=first_ps)
+                    case, plan, skipping=False, step_time=FactoredStepTime(times, first_ps=gpu_ps)
                 ),
             )
         )
@@ -283,6 +288,12 @@ def text(figures: dict[str, Any]) -> str:
         unqueued = row.get("unqueued_ttft_median")
         cells += f"{'':10}" if unqueued is None else f"{unqueued:>10.2f}"
         lines.append(f"{cells}  {row['kind']}: {row['what']}")
+    for step in figures.get("steps", []):
+        lines.append(
+            f"{step['steps']} single steps with {step['prompt_tokens']} prompt tokens, {step['decodes']:.0f} decoding: "
+            f"{step['profile_ms']:.1f} ms by the profile, measured {step['measured_less_profile_ms']:+.1f} ms "
+            f"(x {step['measured_per_profile']:.3f})"
+        )
     return "\n".join(lines)
 
 

@@ -1,0 +1,21 @@
+"""Step times read off the stamps of a run that the simulator made itself are the profile's."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.validation.runs import NAME, write_run
+from validation.cases import vllm_runs
+from validation.judge import replay_case
+from validation.measured_steps import steps_with_prompts, summary
+
+
+def test_the_profiles_own(tmp_path: Path) -> None:
+    write_run(tmp_path)
+    case = vllm_runs.load(tmp_path, NAME)
+    steps = steps_with_prompts(case, replay_case(case).requests["cached_tokens"])
+    assert len(steps) > 5
+    # The rest of a batch before it is not seen from its beginning where a request comes to an idle GPU.
+    assert (steps["measured_ms"] / steps["profile_ms"]).median() == pytest.approx(1.0, abs=0.05)
+    rows = summary(steps)
+    assert sum(row["steps"] for row in rows) == len(steps)
