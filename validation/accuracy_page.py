@@ -1,6 +1,6 @@
 """Write docs/accuracy.md from the committed results.
 
-    python -m validation.accuracy_page [--results DIR] [--page FILE]
+python -m validation.accuracy_page [--results DIR] [--page FILE]
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ This page is written by `make accuracy` from `validation/results`, which `python
 from the runs. To hold the simulator against a run of your own, see
 [check it against your own benchmark](guides/check-against-your-benchmark.md).
 
-MAPE is the mean over requests of |predicted / measured − 1|; bias is the median of predicted / measured − 1. TTFT and E2E
-are the client's. A regime is declared from the load that was measured, never from an error:
+MAPE is the mean over requests of |predicted / measured − 1|; bias is the median of predicted / measured − 1. TTFT
+and E2E are the client's. A regime is declared from the load that was measured, never from an error:
 
 - *unqueued*: the first schedule after its arrival took the request;
 - *light*, *knee*: fewer than half of `max_num_seqs` were running when it was scheduled, or more;
@@ -61,6 +61,9 @@ def render(cases: Sequence[Case]) -> str:
         parts += [_run(case) for case in runs]
     if points:
         parts.append(_points(points))
+    decisions = [case for case in cases if case["kind"] == "decisions"]
+    if decisions:
+        parts.append(_decisions(decisions))
     parts.append(_OTHERS)
     return "\n".join(part.rstrip("\n") + "\n" for part in parts)
 
@@ -78,9 +81,14 @@ def _bars(cases: Sequence[Case]) -> str:
         for bar in case.get("bars", []):
             reached = bar["reached"]
             verdict = "—" if reached is None else "yes" if reached <= bar["at_most"] else "**no**"
-            lines.append(
-                f"| {case['title']} | {_figure_name(bar['figure'])} | ≤ {bar['at_most']:g} % | {_pct(reached)} | {verdict} |"
+            cells = (
+                case["title"],
+                _figure_name(bar["figure"]),
+                f"≤ {bar['at_most']:g} %",
+                _pct(reached),
+                verdict,
             )
+            lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
@@ -123,9 +131,13 @@ def _facts(case: Case) -> Iterator[str]:
 def _group_table(case: Case) -> Iterator[str]:
     published = case.get("published", {})
     whose = ["", *published]
-    yield "| requests | of | " + " | ".join(
-        f"{name} MAPE" + (f", {who}" if who else "") for name in _METRICS.values() for who in whose
-    ) + " | TTFT median, p90 | TTFT bias | KS: TTFT, TPOT, E2E |"
+    yield (
+        "| requests | of | "
+        + " | ".join(
+            f"{name} MAPE" + (f", {who}" if who else "") for name in _METRICS.values() for who in whose
+        )
+        + " | TTFT median, p90 | TTFT bias | KS: TTFT, TPOT, E2E |"
+    )
     yield "| --- | --- |" + " --- |" * (len(_METRICS) * len(whose) + 3)
     for name, group in case["groups"].items():
         cells = [
@@ -133,7 +145,9 @@ def _group_table(case: Case) -> Iterator[str]:
             for metric in _METRICS
             for who in whose
         ]
-        spread = f"{_pct(figure(group, 'ttft_ms.median_ape_pct'))}, {_pct(figure(group, 'ttft_ms.p90_ape_pct'))}"
+        spread = (
+            f"{_pct(figure(group, 'ttft_ms.median_ape_pct'))}, {_pct(figure(group, 'ttft_ms.p90_ape_pct'))}"
+        )
         distances = ", ".join(_number(figure(group, f"{metric}.ks")) for metric in _METRICS)
         bias = figure(group, "ttft_ms.bias_pct")
         yield f"| {name} | {group['requests']} | {' | '.join(cells)} | {spread} | {_signed(bias)} | {distances} |"
@@ -149,7 +163,9 @@ def _aggregates(case: Case) -> Iterator[str]:
         cells = []
         for statistic in ("mean", "p50", "p90", "p95", "p99"):
             value = every[metric][statistic]
-            cells.append(f"{_ms(value['predicted'])} for {_ms(value['measured'])}, {_signed(value['error_pct'])}")
+            cells.append(
+                f"{_ms(value['predicted'])} for {_ms(value['measured'])}, {_signed(value['error_pct'])}"
+            )
         yield f"| {name}, predicted for measured | {' | '.join(cells)} |"
     measured, predicted = case["aggregate"]["measured"], case["aggregate"]["predicted"]
     known = measured["preemptions"]
@@ -216,7 +232,9 @@ def _why(residual: dict[str, Any]) -> str:
         ]
         best = min(swaps, key=lambda row: row[metric], default=None)
         if best is not None and best[metric] < base[metric]:
-            parts.append(f"{name} from {_pct(base[metric])} to {_pct(best[metric])} by {best['what'].split(':')[0]}")
+            parts.append(
+                f"{name} from {_pct(base[metric])} to {_pct(best[metric])} by {best['what'].split(':')[0]}"
+            )
     return f"What gains most: {'; '.join(parts)}." if parts else "No swap gains."
 
 
@@ -226,11 +244,11 @@ def _why(residual: dict[str, Any]) -> str:
 def _points(cases: Sequence[Case]) -> str:
     lines = [
         "## Closed-loop points\n",
-        f"One number each for TTFT and TPOT; {cases[0]['source']}. Engine version and statistic are not stated: means are",
-        "compared, the error of medians is given beside. Points of Llama-3.1-70B are replayed as InferenceMAX's README has",
-        "client and server (lengths from 0.8 to 1 times the nominal one); of the others nothing is known, they are replayed",
-        "with equal lengths under vLLM's defaults, which keeps all clients in step. Points that beat the roofline are left",
-        "out and listed.",
+        f"One number each for TTFT and TPOT; {cases[0]['source']}.",
+        "Engine version and statistic are not stated: means are compared, the error of medians is given beside.",
+        "Points of Llama-3.1-70B are replayed as InferenceMAX's README has client and server (lengths from 0.8 to 1",
+        "times the nominal one); of the others nothing is known, they are replayed with equal lengths under vLLM's",
+        "defaults, which keeps all clients in step. Points that beat the roofline are left out and listed.",
         "",
         "| points of | step times | number | TTFT MAPE | TTFT of medians | TPOT MAPE | TPOT bias | left out |",
         "| --- | --- | --- | --- | --- | --- | --- | --- |",
@@ -247,7 +265,8 @@ def _points(cases: Sequence[Case]) -> str:
         f"- {case['title']}, {_at(point)}: TTFT {_signed(point['ttft_ms']['error_pct'])}, "
         f"TPOT {_signed(point['tpot_ms']['error_pct'])}"
         for case in cases
-        if (point := max(case["points"], key=lambda p: abs(p["ttft_ms"]["error_pct"]), default=None)) is not None
+        if (point := max(case["points"], key=lambda p: abs(p["ttft_ms"]["error_pct"]), default=None))
+        is not None
     ]
     lines += ["", "The worst point of each, by TTFT:", "", *worst]
     left_out = [
@@ -255,6 +274,24 @@ def _points(cases: Sequence[Case]) -> str:
     ]
     if left_out:
         lines += ["", "Left out:", "", *left_out]
+    return "\n".join(lines)
+
+
+def _decisions(cases: Sequence[Case]) -> str:
+    lines = [
+        "## Decisions\n",
+        "Steps of a real engine, replayed at the arrivals that it had: who is scheduled with how many tokens, is",
+        "admitted, preempted or finished, and how many blocks are free, in every step.",
+        "",
+        "| engine | requests | steps | preemptions | prefix hits | steps that differ |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    lines += [
+        f"| {engine['engine']} | {engine['requests']} | {engine['steps']} | {engine['preemptions']} | "
+        f"{engine['prefix_hits']} | {engine['differing_steps']} |"
+        for case in cases
+        for engine in case["engines"]
+    ]
     return "\n".join(lines)
 
 
@@ -278,7 +315,13 @@ def _number(value: float | None) -> str:
 
 
 def _ms(value: float) -> str:
-    return f"{value / 1e3:.1f} s" if value >= 10_000 else f"{value:.0f} ms" if value >= 100 else f"{value:.1f} ms"
+    return (
+        f"{value / 1e3:.1f} s"
+        if value >= 10_000
+        else f"{value:.0f} ms"
+        if value >= 100
+        else f"{value:.1f} ms"
+    )
 
 
 def main(arguments: list[str] | None = None) -> int:

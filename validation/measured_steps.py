@@ -7,6 +7,7 @@ it is a pure decode step, whose time the profile knows best; what is left is the
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any, Final
 
 import numpy as np
@@ -53,7 +54,9 @@ def steps_with_prompts(case: RunCase, cached_tokens: pd.Series) -> pd.DataFrame:
         done = (since_s - first[running]) / (last[running] - first[running]) * (outputs[running] - 1)
         context = int((inputs[running] + done).sum())
         prompts = [(int(inputs[i] - cached[i]), int(cached[i])) for i in together]
-        rows.append(_row(step_time, int(running.sum()), context, prompts, float(first[together].max() - since_s)))
+        rows.append(
+            _row(step_time, int(running.sum()), context, prompts, float(first[together].max() - since_s))
+        )
     return pd.DataFrame(rows, columns=["prompt_tokens", "decodes", "measured_ms", "profile_ms"])
 
 
@@ -68,7 +71,7 @@ def _row(
 def summary(steps: pd.DataFrame) -> list[dict[str, Any]]:
     """Median difference and ratio of measured to profile, by prompt tokens of the step."""
     found = []
-    for low, high in zip(BINS, BINS[1:], strict=False):
+    for low, high in pairwise(BINS):
         mine = steps[(steps["prompt_tokens"] > low) & (steps["prompt_tokens"] <= high)]
         if mine.empty:
             continue

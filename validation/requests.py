@@ -19,6 +19,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from simulator.engines.protocol import ContentSegments
+
 ARRIVAL, INPUT, OUTPUT, BLOCKS = "arrival_s", "input_tokens", "output_tokens", "prefix_block_ids"
 
 MEASURED_COLUMNS: Final = {
@@ -56,6 +58,7 @@ class RecordedRequest:
         output_tokens: length of the answer, at least 1.
         block_ids: ids of the prompt's leading blocks; equal ids mean equal prompts up to there.
         measured: what the file tells of its times.
+        segments: content of the prompt (`simulator.engines.protocol`), in place of ``block_ids``.
     """
 
     arrival_s: float
@@ -63,6 +66,7 @@ class RecordedRequest:
     output_tokens: int
     block_ids: tuple[int, ...] = ()
     measured: Measured = Measured()
+    segments: ContentSegments = ()
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,8 @@
     python -m validation.run [--data DIR] [--case NAME] [--out DIR] [--plots DIR]
 
 Writes one small JSON per case, figures only. Cases are found in DIR (``measured/vllm_runs`` and
-``measured/aiconfigurator_silicon_dense.csv``) and among our own captures (``calibration/records``).
+``measured/aiconfigurator_silicon_dense.csv``) and among our own captures (``calibration/records`` and
+``validation/real_traces``).
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from validation.cases.case import RunCase
 from validation.closed_loop import judge_points
 from validation.judge import judge, replay_case
 from validation.plots import save_plot
+from validation.real_trace import TRACES
 from validation.results import RESULTS, write_results
 
 
@@ -46,8 +48,12 @@ def find_cases(data: Path | None, records: Path = captures.RECORDS) -> Iterator[
                 silicon.name_of(setting),
                 lambda plot, setting=setting, points=points: judge_points(setting, points),  # type: ignore[misc]
             )
-    for folder in captures.folders(records):
+    for folder in [TRACES, *captures.folders(records)]:
         capture = read_capture(folder)
+        yield Found(
+            f"{capture.manifest.plan}--decisions",
+            lambda plots, capture=capture: captures.decisions(capture),  # type: ignore[misc]
+        )
         for load in captures.loads(capture):
             yield Found(captures.name_of(capture, load), _captured(capture, load))
 
@@ -89,6 +95,11 @@ def _captured(capture: Capture, load: captures.Load) -> Callable[[Path | None], 
 
 def summary(figures: dict[str, Any]) -> str:
     """A case in a line or two for the console."""
+    if figures["kind"] == "decisions":
+        steps, differing = (
+            sum(engine[name] for engine in figures["engines"]) for name in ("steps", "differing_steps")
+        )
+        return f"{figures['case']}: {differing} of {steps} steps differ"
     errors = figures.get("groups", {}).get("all")
     if not errors:
         return f"{figures['case']}: nothing to compare"

@@ -92,7 +92,7 @@ class _Listed:
 
 def _spec(index: int, request: RecordedRequest, first_s: float, block_tokens: int) -> RequestSpec:
     last = request.input_tokens
-    segments = tuple(
+    segments = request.segments or tuple(
         (content_id(0, TRACE_BLOCK, block), min(block_tokens * (place + 1), last))
         for place, block in enumerate(request.block_ids)
     )

@@ -90,7 +90,9 @@ def test_0_1(written: MakeFile) -> None:
 
 def test_requests_that_the_end_of_the_benchmark_cut_are_load_and_nothing_else(written: MakeFile) -> None:
     cut = {"prompt_tokens": 64, "output_tokens": None, "request_start_time": 101.0}
-    file = read_requests(written(report(new_request(), incomplete=[cut, {"prompt_tokens": None}]), "report.json"))
+    file = read_requests(
+        written(report(new_request(), incomplete=[cut, {"prompt_tokens": None}]), "report.json")
+    )
     _, request, unknown = file.requests
     assert request is not None
     assert (request.input_tokens, request.output_tokens, request.measured) == (64, 1, Measured())
@@ -107,8 +109,14 @@ def test_a_sweep_holds_several(written: MakeFile) -> None:
 @pytest.mark.parametrize(
     ("data", "reason"),
     [
-        (report(new_request(prompt_tokens=None)), r"requests\.successful\.0: lacks the number of prompt tokens"),
-        (report(new_request(request_start_time=None, info={})), r"requests\.successful\.0: lacks a start time"),
+        (
+            report(new_request(prompt_tokens=None)),
+            r"requests\.successful\.0: lacks the number of prompt tokens",
+        ),
+        (
+            report(new_request(request_start_time=None, info={})),
+            r"requests\.successful\.0: lacks a start time",
+        ),
         ({"benchmarks": [{}]}, "requests: is missing from the benchmark"),
         ({"benchmarks": []}, "holds no benchmark"),
     ],

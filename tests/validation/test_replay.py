@@ -39,7 +39,12 @@ def test_predictions_stand_beside_the_rows(
     assert run(written(ROWS), engine(), out) == 0
     late, single, too_long, none = table(out)
     assert list(late) == ["arrival_s", "input_tokens", "output_tokens", "user", *PREDICTED]
-    assert [row["user"] for row in (late, single, too_long, none)] == ["late", "one token", "too long", "no token"]
+    assert [row["user"] for row in (late, single, too_long, none)] == [
+        "late",
+        "one token",
+        "too long",
+        "no token",
+    ]
     assert float(late["e2e_ms"]) == pytest.approx(float(late["ttft_ms"]) + 19 * float(late["tpot_ms"]))
     assert float(late["ttft_ms"]) > float(late["queue_ms"]) >= 0
     assert single["tpot_ms"] == ""
@@ -60,7 +65,9 @@ def test_both_engines_predict_the_same(written: MakeFile, engine: MakeFile, tmp_
     assert (tmp_path / "skipping").read_bytes() == (tmp_path / "plain").read_bytes()
 
 
-def test_shared_prefixes_make_the_second_prompt_cheaper(written: MakeFile, engine: MakeFile, tmp_path: Path) -> None:
+def test_shared_prefixes_make_the_second_prompt_cheaper(
+    written: MakeFile, engine: MakeFile, tmp_path: Path
+) -> None:
     blocks = " ".join(map(str, range(125)))
     rows = "arrival_s,input_tokens,output_tokens,prefix_block_ids\n"
     rows += f"0,2010,2,{blocks}\n9,2010,2,{blocks}\n"
@@ -99,7 +106,10 @@ def test_a_profile_tells_what_the_configuration_does_not(
     profile = roofline_profile(find_gpu("H100-SXM"), find_model("Qwen/Qwen3-32B"), dtype="fp8", tp=2)
     path = written(dump_profile(profile), "profile.yaml")
     config = engine(model="org/unheard-of")
-    assert run(written(ROWS), config, tmp_path / "o.csv", "--profile", str(path), "--vllm-version", "v0.23.1") == 0
+    assert (
+        run(written(ROWS), config, tmp_path / "o.csv", "--profile", str(path), "--vllm-version", "v0.23.1")
+        == 0
+    )
     told = capsys.readouterr().out
     assert "org/unheard-of on 2 x H100-SXM, vLLM 0.23" in told
     assert "tensor-parallel-size 2: the profile's" in told
@@ -128,7 +138,10 @@ def test_keys_that_vllm_does_not_have_are_named(
     written: MakeFile, engine: MakeFile, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(written(ROWS), engine(max_num_sequences=3), tmp_path / "o.csv") == 0
-    assert "max-num-sequences: not an argument of vllm serve that is known here, left out" in capsys.readouterr().out
+    assert (
+        "max-num-sequences: not an argument of vllm serve that is known here, left out"
+        in capsys.readouterr().out
+    )
 
 
 @pytest.mark.parametrize(
@@ -136,13 +149,21 @@ def test_keys_that_vllm_does_not_have_are_named(
     [
         (("--profile", "auto"), {}, "--gpu: is needed with --profile auto"),
         (("--profile", "auto", "--gpu", "H1000"), {}, "--gpu: unknown GPU 'H1000'"),
-        (("--profile", "mine.yaml"), {}, "--profile: 'mine.yaml' is neither a file nor one of auto, roofline"),
+        (
+            ("--profile", "mine.yaml"),
+            {},
+            "--profile: 'mine.yaml' is neither a file nor one of auto, roofline",
+        ),
         (("--vllm-version", "7.1"), {}, "--vllm-version: '7.1' is not known; known are 0.19"),
         (("--vllm-version", "new"), {}, "--vllm-version: expected a version such as"),
         (("--tp", "2"), {"tensor_parallel_size": 4}, "--tp: 2 is not the tensor-parallel-size 4"),
         ((), {"model": None}, "names no model: say which"),
         ((), {"max_num_seqs": "many"}, "engine.yaml"),
-        ((), {"num_gpu_blocks_override": 10}, "engine.yaml: one request of max_model_len 4096 does not fit 9"),
+        (
+            (),
+            {"num_gpu_blocks_override": 10},
+            "engine.yaml: one request of max_model_len 4096 does not fit 9",
+        ),
     ],
 )
 def test_one_line_for_what_is_wrong(

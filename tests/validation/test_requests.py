@@ -21,13 +21,20 @@ def test_columns_in_any_order_and_times_of_any_kind(written: MakeFile) -> None:
     assert file.columns == ["output_tokens", "note", "arrival_s", "input_tokens"]
     assert not file.has_measurements
     told = " ".join(file.notes)
-    for fact in ("not used: note", "no column prefix_block_ids", "1 rows with 0 output", "not in order of arrival"):
+    for fact in (
+        "not used: note",
+        "no column prefix_block_ids",
+        "1 rows with 0 output",
+        "not in order of arrival",
+    ):
         assert fact in told
 
 
 def test_block_ids_of_any_text_are_equal_where_the_text_is(written: MakeFile) -> None:
     rows = "arrival_s,input_tokens,output_tokens,prefix_block_ids\n0,40,1,a1 b2\n1,33,1,a1 c3 d4\n2,5,1,\n3,16,1,nan\n"
-    first, second, *others = (request.block_ids for request in read_requests(written(rows)).requests if request)
+    first, second, *others = (
+        request.block_ids for request in read_requests(written(rows)).requests if request
+    )
     assert first[0] == second[0]
     assert len({*first, *second}) == 4
     assert others == [(), ()]
@@ -54,13 +61,31 @@ def test_a_gzipped_file_with_a_byte_order_mark(tmp_path: Path) -> None:
     [
         ("", r"requests\.csv: line 1: is empty"),
         ("arrival_s,input_tokens,output_tokens\n", r"line 2: holds no request"),
-        ("arrival_s,input_tokens\n0,5\n", r"line 1: column output_tokens: is missing; there are arrival_s, input_tokens"),
-        ("arrival_s,arrival_s,input_tokens,output_tokens\n0,0,5,5\n", r"line 1: column arrival_s: is there twice"),
-        ("arrival_s,input_tokens,output_tokens\n0,5,5\n1,0,5\n", r"line 3: column input_tokens: .* at least 1, not '0'"),
-        ("arrival_s,input_tokens,output_tokens\n0,5.5,5\n", r"line 2: column input_tokens: must be a whole number"),
+        (
+            "arrival_s,input_tokens\n0,5\n",
+            r"line 1: column output_tokens: is missing; there are arrival_s, input_tokens",
+        ),
+        (
+            "arrival_s,arrival_s,input_tokens,output_tokens\n0,0,5,5\n",
+            r"line 1: column arrival_s: is there twice",
+        ),
+        (
+            "arrival_s,input_tokens,output_tokens\n0,5,5\n1,0,5\n",
+            r"line 3: column input_tokens: .* at least 1, not '0'",
+        ),
+        (
+            "arrival_s,input_tokens,output_tokens\n0,5.5,5\n",
+            r"line 2: column input_tokens: must be a whole number",
+        ),
         ("arrival_s,input_tokens,output_tokens\n0,,5\n", r"line 2: column input_tokens"),
-        ("arrival_s,input_tokens,output_tokens\n0,5,-1\n", r"line 2: column output_tokens: .* at least 0, not '-1'"),
-        ("arrival_s,input_tokens,output_tokens\nsoon,5,5\n", r"line 2: column arrival_s: must be a number, not 'soon'"),
+        (
+            "arrival_s,input_tokens,output_tokens\n0,5,-1\n",
+            r"line 2: column output_tokens: .* at least 0, not '-1'",
+        ),
+        (
+            "arrival_s,input_tokens,output_tokens\nsoon,5,5\n",
+            r"line 2: column arrival_s: must be a number, not 'soon'",
+        ),
         ("arrival_s,input_tokens,output_tokens\ninf,5,5\n", r"line 2: column arrival_s: must be a number"),
         ("arrival_s,input_tokens,output_tokens\n0,5\n", r"line 2: has 2 fields, the header 3"),
         (

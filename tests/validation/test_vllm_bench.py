@@ -63,7 +63,9 @@ def test_several_results_appended_to_one_file(written: MakeFile) -> None:
     import json
 
     path = written("\n".join(json.dumps(bench(date=date)) for date in ("one", "two")), "bench.jsonl")
-    with pytest.raises(RequestsError, match=r"holds 2 benchmarks; choose one by --benchmark: 0 \(one, rate 2.0\)"):
+    with pytest.raises(
+        RequestsError, match=r"holds 2 benchmarks; choose one by --benchmark: 0 \(one, rate 2.0\)"
+    ):
         read_requests(path)
     assert len(read_requests(path, benchmark=1).requests) == 3
     with pytest.raises(RequestsError, match="has no benchmark 2"):

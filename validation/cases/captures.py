@@ -1,9 +1,9 @@
 """Loads that our own captures of a real vLLM hold (`calibration.capture_format`), found by listing a folder.
 
-A capture's stages for validation are replayed request by request at the arrivals that the load generator had, on the
-profile that is best for the GPU; a load that was run twice shows its noise: the second run held against the first. A
-capture of a CPU has no profile: of it only the noise is shown here, its decisions are compared step by step by
-``python -m validation.real_engine``.
+Every step of a capture is replayed and its decisions compared (`validation.real_trace`). Its stages for validation
+are replayed request by request at the arrivals that the load generator had, on the profile that is best for the GPU;
+a load that was run twice shows its noise: the second run held against the first. A machine without a profile (a CPU)
+gets no prediction of times: of it decisions and noise are shown.
 """
 
 from __future__ import annotations
@@ -21,11 +21,10 @@ from validation.cases.case import RunCase
 from validation.cases.regimes import unqueued
 from validation.comparison import Figures, compare
 from validation.deployment import Deployment, load_deployment
-from validation.requests import Measured, RecordedRequest
+from validation.real_trace import differing_steps, traces_of
+from validation.requests import RecordedRequest
 
 RECORDS: Final = Path(__file__).parents[2] / "calibration" / "records"
-BLOCK_TOKENS: Final = 1
-"""Content of a prompt is given by segments of any length; they are replayed token by token."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +38,36 @@ class Load:
 def folders(records: Path = RECORDS) -> list[Path]:
     """Captures in a folder, by name."""
     return sorted(path.parent for path in records.glob(f"*/{MANIFEST}"))
+
+
+def decisions(capture: Capture) -> dict[str, Any]:
+    """Every engine's steps held against ours.
+
+    Raises:
+        CaptureError: an engine with settings that ours refuses.
+    """
+    manifest = capture.manifest
+    engines = []
+    for trace in traces_of(capture):
+        differing = differing_steps(trace)
+        engines.append(
+            {
+                "engine": trace.source,
+                "requests": len(trace.arrivals),
+                "steps": len(trace.steps),
+                "preemptions": trace.num_preemptions,
+                "prefix_hits": trace.num_prefix_hits,
+                "differing_steps": len(differing),
+            }
+        )
+    return {
+        "case": f"{manifest.plan}--decisions",
+        "kind": "decisions",
+        "title": f"{manifest.plan}, vLLM {manifest.versions['vllm']} on {manifest.gpu}",
+        "source": "own capture",
+        "notes": [],
+        "engines": engines,
+    }
 
 
 def loads(capture: Capture) -> list[Load]:
@@ -55,27 +84,36 @@ def name_of(capture: Capture, load: Load) -> str:
     return f"{capture.folder.name}--{load.stage.name}"
 
 
-def measured(capture: Capture, load: Load) -> pd.DataFrame:
-    """What was measured of a load's requests, in the capture's order; those that finished only."""
+def _rows(capture: Capture, load: Load) -> pd.DataFrame:
+    """The load's requests that got a token."""
     rows = capture.requests.to_pandas()
-    rows = rows[(rows["stage"] == load.number) & (rows["status"] == "finished")].reset_index(drop=True)
+    rows = rows[(rows["stage"] == load.number) & (rows["output_tokens"] > 0)]
+    return rows.reset_index(drop=True)
+
+
+def measured(capture: Capture, load: Load) -> pd.DataFrame:
+    """What was measured of a load's requests, in the capture's order.
+
+    Requests that were aborted or cut are load and nothing else: of them the arrival alone is known.
+    """
+    rows = _rows(capture, load)
     start_us = rows["submitted_us"].min()
-    sent, first, last = (
-        rows[name].astype(float) for name in ("submitted_us", "first_token_us", "last_token_us")
+    sent, first, last, queued, scheduled = (
+        rows[name].astype(float)
+        for name in ("submitted_us", "first_token_us", "last_token_us", "queued_us", "scheduled_us")
     )
     steps = (rows["output_tokens"] - 1).where(rows["output_tokens"] > 1)
-    return pd.DataFrame(
+    times = pd.DataFrame(
         {
-            "arrival_s": (sent - start_us) / 1e6,
             "ttft_ms": (first - sent) / 1e3,
             "tpot_ms": (last - first) / steps / 1e3,
             "e2e_ms": (last - sent) / 1e3,
-            "queue_ms": (rows["scheduled_us"].astype(float) - rows["queued_us"].astype(float)) / 1e3,
-            "scheduled_s": (rows["scheduled_us"].astype(float) - start_us) / 1e6,
-            "prompt_tokens": rows["prompt_tokens"],
-            "output_tokens": rows["output_tokens"],
+            "queue_ms": (scheduled - queued) / 1e3,
+            "scheduled_s": (scheduled - start_us) / 1e6,
         }
-    )
+    ).where(rows["status"] == "finished")
+    times.insert(0, "arrival_s", (sent - start_us) / 1e6)
+    return times
 
 
 def noise(capture: Capture, load: Load) -> dict[str, Figures] | None:
@@ -107,15 +145,16 @@ def load_case(capture: Capture, load: Load) -> RunCase:
     engine = manifest.engines[load.stage.engine]
     deployment = _deployment(manifest.gpu, manifest.versions["vllm"], engine)
     times = measured(capture, load)
-    table = capture.requests.to_pandas()
-    table = table[(table["stage"] == load.number) & (table["status"] == "finished")].reset_index(drop=True)
+    table = _rows(capture, load)
     requests = [
         RecordedRequest(
             float(times["arrival_s"][row]),
             int(table["prompt_tokens"][row]),
             int(table["output_tokens"][row]),
-            _block_ids(list(table["segment_ids"][row]), list(table["segment_ends"][row])),
-            Measured(),
+            segments=tuple(
+                (int(content), int(end))
+                for content, end in zip(table["segment_ids"][row], table["segment_ends"][row], strict=True)
+            ),
         )
         for row in range(len(table))
     ]
@@ -130,26 +169,17 @@ def load_case(capture: Capture, load: Load) -> RunCase:
         timeline=_timeline(capture, load),
         regimes=pd.Series(regime, index=times.index),
         groups={"unqueued": unqueued(times["queue_ms"])} if times["queue_ms"].notna().any() else {},
-        prefix_block_tokens=BLOCK_TOKENS,
         preemptions=preemptions(capture, load),
         notes=(f"regime as planned: {regime}",),
     )
 
 
-def _block_ids(ids: list[int], ends: list[int]) -> tuple[int, ...]:
-    """Segments as blocks of one token: the id of a prefix is that of its last segment and its length."""
-    blocks: list[int] = []
-    start = 0
-    for identifier, end in zip(ids, ends, strict=True):
-        blocks += [(int(identifier) << 24) + position for position in range(start, int(end))]
-        start = int(end)
-    return tuple(blocks)
-
-
-def _timeline(capture: Capture, load: Load) -> pd.DataFrame:
-    """Running and waiting at the last step of each second."""
+def _timeline(capture: Capture, load: Load) -> pd.DataFrame | None:
+    """Running and waiting at the last step of each second; None where steps were not recorded."""
     steps = capture.steps.to_pandas()
     steps = steps[steps["stage"] == load.number]
+    if steps.empty:
+        return None
     requests = capture.requests.to_pandas()
     start_us = requests.loc[requests["stage"] == load.number, "submitted_us"].min()
     seconds = ((steps["launch_us"] - start_us) // 1_000_000 + 1).astype(int)

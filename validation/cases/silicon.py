@@ -163,7 +163,9 @@ def disbelieved(point: Point, setting: PointSetting) -> str | None:
     rate = setting.tp * gpu.flop_per_s(setting.dtype) * _REACHED[setting.dtype]
     prefill_ms = 2.0 * _matmul_parameters(model) * point.input_tokens / rate * 1e3
     if point.ttft_ms < prefill_ms:
-        return f"TTFT {point.ttft_ms:.1f} ms is less than the {prefill_ms:.1f} ms of the prompt at the best rate"
+        return (
+            f"TTFT {point.ttft_ms:.1f} ms is less than the {prefill_ms:.1f} ms of the prompt at the best rate"
+        )
     e2e_s = (point.ttft_ms + (point.output_tokens - 1) * point.tpot_ms) / 1e3
     # In the time of one request every client has one prompt computed and as many steps as answers have tokens. The
     # two may overlap in part (a step that computes prompts reads the weights once), not in whole.

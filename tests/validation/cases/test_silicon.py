@@ -29,7 +29,9 @@ def test_what_beats_the_roofline_is_not_believed(point: Point, reason: str | Non
 def test_lengths_are_drawn_where_the_client_is_known_to() -> None:
     drawn = requests(Point(1000, 100, 4, 1.0, 1.0), MAX)
     assert len(drawn) == 40
-    assert all(800 <= request.input_tokens <= 1000 and 80 <= request.output_tokens <= 100 for request in drawn)
+    assert all(
+        800 <= request.input_tokens <= 1000 and 80 <= request.output_tokens <= 100 for request in drawn
+    )
     assert len({request.input_tokens for request in drawn}) > 20
     assert {request.input_tokens for request in requests(Point(1000, 100, 4, 1.0, 1.0), H200)} == {1000}
 
