@@ -207,17 +207,22 @@ def _residual(residual: dict[str, Any]) -> Iterator[str]:
         yield f"| {what} | {cells} | {_pct(row.get('unqueued_ttft_median'))} |"
     yield ""
     yield _why(residual)
-    if residual.get("steps"):
+    if residual.get("decode_steps"):
         yield ""
-        yield "Single steps with prompts, as far as the time stamps tell (`validation/measured_steps.py`), medians:"
+        yield "Single steps, as far as the run's time stamps tell (`validation/measured_steps.py`), medians:"
         yield ""
-        yield "| prompt tokens | steps | decoding beside | profile | measured less profile | measured / profile |"
+        yield "| steps with | number | decoding | profile | measured less profile | measured / profile |"
         yield "| --- | --- | --- | --- | --- | --- |"
-        for step in residual["steps"]:
-            yield (
-                f"| {step['prompt_tokens']} | {step['steps']} | {step['decodes']:.0f} | {_ms(step['profile_ms'])} | "
-                f"{step['measured_less_profile_ms']:+.1f} ms | {step['measured_per_profile']:.3f} |"
-            )
+        for key, column, what in (
+            ("decode_steps", "decodes", "decodes only"),
+            ("prompt_steps", "prompt_tokens", "prompt tokens"),
+        ):
+            for step in residual[key]:
+                yield (
+                    f"| {step[column]} {what} | {step['steps']} | {step['median_decodes']:.0f} | "
+                    f"{_ms(step['profile_ms'])} | {step['measured_less_profile_ms']:+.2f} ms | "
+                    f"{step['measured_per_profile']:.3f} |"
+                )
 
 
 def _why(residual: dict[str, Any]) -> str:

@@ -36,7 +36,7 @@ from simulator.units import PS_PER_S, to_ps
 from validation.cases import vllm_runs
 from validation.cases.case import RunCase
 from validation.comparison import METRICS, Figures, compare
-from validation.measured_steps import steps_with_prompts, summary
+from validation.measured_steps import BINS, DECODE_BINS, decode_steps, steps_with_prompts, summary
 from validation.results import RESIDUAL, RESULTS, write_results
 from validation.single_replica import Replayed, replay
 
@@ -158,7 +158,9 @@ def residual(case: RunCase) -> dict[str, Any]:
         add("true result", what, requests)
     figures: dict[str, Any] = {"case": case.name, "rows": rows}
     if "first_token_s" in case.measured and plan.engine.async_scheduling:
-        figures["steps"] = summary(steps_with_prompts(case, base.requests["cached_tokens"]))
+        with_prompts = steps_with_prompts(case, base.requests["cached_tokens"])
+        figures["decode_steps"] = summary(decode_steps(case), "decodes", DECODE_BINS)
+        figures["prompt_steps"] = summary(with_prompts, "prompt_tokens", BINS)
     return figures
 
 
@@ -288,12 +290,12 @@ def text(figures: dict[str, Any]) -> str:
         unqueued = row.get("unqueued_ttft_median")
         cells += f"{'':10}" if unqueued is None else f"{unqueued:>10.2f}"
         lines.append(f"{cells}  {row['kind']}: {row['what']}")
-    for step in figures.get("steps", []):
-        lines.append(
-            f"{step['steps']} single steps with {step['prompt_tokens']} prompt tokens, {step['decodes']:.0f} decoding: "
-            f"{step['profile_ms']:.1f} ms by the profile, measured {step['measured_less_profile_ms']:+.1f} ms "
-            f"(x {step['measured_per_profile']:.3f})"
-        )
+    for key, column in (("decode_steps", "decodes"), ("prompt_steps", "prompt_tokens")):
+        lines += [
+            f"{step['steps']:>5} steps with {step[column]} {column.replace('_', ' ')}: {step['profile_ms']:.2f} ms by "
+            f"the profile, measured {step['measured_less_profile_ms']:+.2f} ms (x {step['measured_per_profile']:.3f})"
+            for step in figures.get(key, [])
+        ]
     return "\n".join(lines)
 
 

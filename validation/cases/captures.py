@@ -86,9 +86,8 @@ def name_of(capture: Capture, load: Load) -> str:
 
 def _rows(capture: Capture, load: Load) -> pd.DataFrame:
     """The load's requests that got a token."""
-    rows = capture.requests.to_pandas()
-    rows = rows[(rows["stage"] == load.number) & (rows["output_tokens"] > 0)]
-    return rows.reset_index(drop=True)
+    rows: pd.DataFrame = capture.requests.to_pandas()
+    return rows[(rows["stage"] == load.number) & (rows["output_tokens"] > 0)].reset_index(drop=True)
 
 
 def measured(capture: Capture, load: Load) -> pd.DataFrame:
