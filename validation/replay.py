@@ -30,6 +30,9 @@ from validation.deployment import WITHOUT_PROFILE, Deployment, load_deployment
 from validation.requests import Measured, RequestFile, RequestsError, read_requests
 from validation.single_replica import Replayed, replay
 
+_UNSAMPLED_S: Final = 86_400.0
+"""The timeline is not written here."""
+
 PREDICTED: Final = ("ttft_ms", "tpot_ms", "e2e_ms", "queue_ms", "preemptions")
 
 
@@ -191,6 +194,7 @@ def main(arguments: list[str] | None = None) -> int:
             [request for request in file.requests if request is not None],
             prefix_block_tokens=args.prefix_block_tokens,
             concurrency=args.concurrency,
+            sample_s=_UNSAMPLED_S,
             skipping=args.engine_impl == "skipping",
         )
         write_predictions(args.out, file, replayed)

@@ -171,7 +171,7 @@ def replay(
     with deferred_signals() as deliver_signals:
         # An engine that can do nothing more (a request that never fits) leaves the clock without events.
         while not client.idle and clock.peek() != float("inf"):
-            clock.run(until=clock.now + _SLICE_PS)
+            clock.run(until=max(clock.now + _SLICE_PS, int(clock.peek()) + 1))
             deliver_signals()
     replica.catch_up()
     client.finish()
