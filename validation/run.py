@@ -54,7 +54,7 @@ def find_cases(data: Path | None, records: Path = captures.RECORDS) -> Iterator[
             f"{capture.manifest.plan}--decisions",
             lambda plots, capture=capture: captures.decisions(capture),  # type: ignore[misc]
         )
-        for load in captures.loads(capture):
+        for load in captures.loads(capture) if folder != TRACES else ():  # made for decisions alone
             yield Found(captures.name_of(capture, load), _captured(capture, load))
 
 

@@ -81,7 +81,8 @@ def loads(capture: Capture) -> list[Load]:
 
 def name_of(capture: Capture, load: Load) -> str:
     """The case's name."""
-    return f"{capture.folder.name}--{load.stage.name}"
+    engine = capture.manifest.engines[load.stage.engine]
+    return f"{capture.folder.name}--{engine.name}--{load.stage.name}"
 
 
 def _rows(capture: Capture, load: Load) -> pd.DataFrame:

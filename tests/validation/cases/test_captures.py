@@ -123,7 +123,7 @@ def records(tmp_path: Path) -> Path:
 def test_loads_for_validation_are_found(records: Path) -> None:
     assert captures.folders(records) == [records / "p"]
     names = [case.name for case in find_cases(None, records)]
-    assert [name for name in names if name.startswith("p--")] == ["p--decisions", "p--once", "p--again"]
+    assert [name for name in names if name.startswith("p--")] == ["p--decisions", "p--e--once", "p--e--again"]
 
 
 def test_noise_is_the_difference_of_a_repeated_load(records: Path) -> None:
