@@ -7,7 +7,7 @@ a profile that is named knows its GPU, model, tensor-parallel degree and dtype.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -81,6 +81,7 @@ def load_deployment(
     vllm_version: str = "0.32",
     frontend_in_s: float | None = None,
     frontend_out_s: float | None = None,
+    longest_request_tokens: int | None = None,
 ) -> Deployment:
     """Resolve what a benchmark ran on.
 
@@ -93,6 +94,8 @@ def load_deployment(
         vllm_version: release that served, as ``vllm --version`` prints it.
         frontend_in_s: time from the send to the engine's queue; the profile's if None.
         frontend_out_s: time from the end of a step to the client; the profile's if None.
+        longest_request_tokens: prompt and answer of the longest request that was served. Where the estimate of the
+            KV cache cannot hold max-model-len, the real one did: this length is then taken for it.
 
     Raises:
         ScenarioError: the configuration or an option is wrong; names file, key and reason.
@@ -126,7 +129,21 @@ def load_deployment(
         frontend_in=frontend_in_s,
         frontend_out=frontend_out_s,
     )
-    plan = resolve_replica(_Source(section, vllm, Path(), engine), model=found, trust_num_gpu_blocks=True)
+    source = _Source(section, vllm, Path(), engine)
+    try:
+        plan = resolve_replica(source, model=found, trust_num_gpu_blocks=True)
+    except ScenarioError as error:
+        both_given = vllm.num_gpu_blocks_override is not None and "max_model_len" in vllm.model_fields_set
+        if longest_request_tokens is None or both_given:
+            raise
+        shorter = vllm.model_copy(update={"max_model_len": longest_request_tokens})
+        try:
+            plan = resolve_replica(replace(source, vllm=shorter), model=found, trust_num_gpu_blocks=True)
+        except ScenarioError:
+            raise error from None
+        notes.append(
+            f"max-model-len {longest_request_tokens}, that of the longest request, for: {error.reason}"
+        )
     return Deployment(plan, (*notes, *plan.notes))
 
 

@@ -179,6 +179,7 @@ def main(arguments: list[str] | None = None) -> int:
         file = read_requests(
             args.requests, prefix_block_tokens=args.prefix_block_tokens, benchmark=args.benchmark
         )
+        given = [request for request in file.requests if request is not None]
         deployment = load_deployment(
             args.engine,
             args.profile,
@@ -188,10 +189,11 @@ def main(arguments: list[str] | None = None) -> int:
             vllm_version=args.vllm_version,
             frontend_in_s=args.frontend_in,
             frontend_out_s=args.frontend_out,
+            longest_request_tokens=max(request.input_tokens + request.output_tokens for request in given),
         )
         replayed = replay(
             deployment.plan,
-            [request for request in file.requests if request is not None],
+            given,
             prefix_block_tokens=args.prefix_block_tokens,
             concurrency=args.concurrency,
             sample_s=_UNSAMPLED_S,

@@ -134,6 +134,16 @@ def test_a_model_by_its_configuration_file(written: MakeFile, engine: MakeFile, 
     assert run(written(ROWS), engine(model=None), out, "--model", str(tmp_path / "config.json")) == 0
 
 
+def test_a_context_that_the_estimate_cannot_hold(
+    written: MakeFile, engine: MakeFile, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The engine ran, so its KV cache held what it served."""
+    config = engine(max_model_len=None, num_gpu_blocks_override=300)
+    assert run(written(ROWS), config, tmp_path / "o.csv") == 0
+    assert all(row["e2e_ms"] for row in table(tmp_path / "o.csv"))
+    assert "max-model-len 4200, that of the longest request, for: one request of" in capsys.readouterr().out
+
+
 def test_keys_that_vllm_does_not_have_are_named(
     written: MakeFile, engine: MakeFile, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
