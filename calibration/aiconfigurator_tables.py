@@ -31,7 +31,7 @@ from calibration.experts import measured_experts
 from calibration.fitting import Floats, fit_line, fit_nonnegative, rounded, select_knots
 from calibration.gemm_times import GemmTimes
 from calibration.measured_terms import HeldOut, MeasuredTerms, decode_us
-from calibration.operator_tables import OperatorTables, TablesError
+from calibration.operator_tables import OperatorTables, TablesError, fingerprint
 from simulator.catalog import DTYPE_BYTES, Gpu, ModelShape
 from simulator.step_time.profile import (
     DecodeAttention,
@@ -120,7 +120,8 @@ class AiconfiguratorTables:
         if dtype not in kinds or (dtype == "fp8" and gpu.fp8_flop_per_s is None):
             why = f"; {gpu.id} has no fp8 tensor cores" if gpu.fp8_flop_per_s is None else ""
             raise TablesError(f"{gpu.id} has GEMM tables of {', '.join(kinds)}, not of {dtype}{why}")
-        self.gemm = GemmTimes(gemm[gemm.gemm_dtype == dtype], gpu, DTYPE_BYTES[dtype])
+        own = gemm[gemm.gemm_dtype == dtype]
+        self.gemm = GemmTimes(own, gpu, DTYPE_BYTES[dtype])
         self.head_gemm = (
             self.gemm if dtype == "bfloat16" else GemmTimes(gemm[gemm.gemm_dtype == "bfloat16"], gpu, 2)
         )
@@ -130,6 +131,11 @@ class AiconfiguratorTables:
         heads = (self.heads, self.kv_heads, shape.head_dim, kv_cache_dtype)
         self.context = attention_rows(context, "isl", *heads)
         self.generation = attention_rows(generation, "kv_len_minus_1", *heads)
+        self.files = {
+            "gemm": fingerprint(own),
+            "context_attention": fingerprint(self.context),
+            "generation_attention": fingerprint(self.generation),
+        }
         self.kernel = str(generation[generation.kv_cache_dtype == kv_cache_dtype].kernel_source.iloc[0])
         kv_room = 1.1 * gpu.memory_bytes * tp
         self.kv_tokens = kv_room / shape.kv_bytes_per_token(kv_cache_dtype)
@@ -217,9 +223,7 @@ class AiconfiguratorTables:
             if out.empty or others.groupby("batch_size").size().min() < 2:
                 continue
             context = (out.kv_len_minus_1.to_numpy(dtype=np.float64) + 1.0) * n
-            predicted = decode_us(
-                self._fit_decode(others, rest_us), np.full_like(context, float(n)), context
-            )
+            predicted = decode_us(self._fit_decode(others, rest_us), np.full_like(context, float(n)), context)
             measured = out.latency_ms.to_numpy(dtype=np.float64) * 1e3 * self.shape.layers
             held_out.add("pure_decode", predicted + rest_us[n], measured + rest_us[n], _STEP)
         return self._fit_decode(rows, rest_us)

@@ -49,9 +49,7 @@ class Collectives:
             raise TablesError(f"all-reduce over {tp} {gpu_id} was not measured; there are: {degrees}")
         self._graph = self._curve(mine[mine.kernel_source == "vLLM_custom_graph"])
         self._eager = self._curve(mine[mine.kernel_source == "vLLM_custom_eager"])
-        gather = nccl[
-            (nccl.num_gpus == tp) & (nccl.op_name == "all_gather") & (nccl.nccl_dtype == "half")
-        ]
+        gather = nccl[(nccl.num_gpus == tp) & (nccl.op_name == "all_gather") & (nccl.nccl_dtype == "half")]
         self._gather = self._curve(gather)
 
     @staticmethod

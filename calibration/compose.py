@@ -11,6 +11,7 @@ simulator itself reads profiles only.
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -18,8 +19,8 @@ from typing import Annotated
 import typer
 
 from calibration.aiconfigurator_tables import AiconfiguratorTables
-from calibration.files import write_text
 from calibration.experts import NOTE as EXPERTS_NOTE
+from calibration.files import write_text
 from calibration.llmservingsim_tables import LlmServingSimTables
 from calibration.measured_terms import MeasuredTerms
 from calibration.operator_tables import (
@@ -38,7 +39,7 @@ from simulator.step_time.assumed import (
     HETEROGENEITY_NOTE,
     HOST,
     OVERHEAD_NOTE,
-    OVERHEAD_US,
+    OVERHEAD_US_PER_LAYER,
 )
 from simulator.step_time.profile import Identity, StepTimeProfile, Terms, dump_profile
 from simulator.step_time.select import shipped_profiles
@@ -53,9 +54,7 @@ HETEROGENEITY = 1.02
 
 
 def _errors(terms: MeasuredTerms) -> str:
-    return ", ".join(
-        f"{e.regime.replace('_', ' ')} {e.mean_abs_pct:.1f} %" for e in terms.held_out.errors()
-    )
+    return ", ".join(f"{e.regime.replace('_', ' ')} {e.mean_abs_pct:.1f} %" for e in terms.held_out.errors())
 
 
 def profile_name(gpu: Gpu, model: Model, tp: int, dtype: str, kv_cache_dtype: str) -> str:
@@ -92,7 +91,7 @@ def _profile(
                 decode_attention=terms.decode_attention,
                 prefill_attention=terms.prefill_attention,
                 mixed_attention=terms.mixed_attention,
-                overhead_us=OVERHEAD_US,
+                overhead_us=OVERHEAD_US_PER_LAYER * model.shape.layers,
                 eager_floor_us=EAGER_FLOOR_US_PER_LAYER * model.shape.layers,
             ),
             "host": HOST,
@@ -135,6 +134,10 @@ def compose_llmservingsim(
         "licence": "MIT, (c) 2024 CASYS Lab at KAIST",
         "date": terms.measured_on,
         "gpu_as_recorded": tables.meta["gpu"],
+        "files": {
+            path.name: f"sha256 {hashlib.sha256(path.read_bytes()).hexdigest()[:16]}"
+            for path in sorted((folder / f"tp{tp}").glob("*.csv*"))
+        },
     }
     if tp > 1:
         version = tables.collectives.version
@@ -210,6 +213,7 @@ def compose_aiconfigurator(
             "date": PACKAGE_DATE,
             "date_is": "the newest collection that the package states; these tables do not date themselves",
             "system": SYSTEMS[gpu.id],
+            "files": tables.files,
             "communication": f"vLLM {tables.collectives.version}" if tp > 1 else "none",
             "made_by": "python -m calibration.compose",
         },
@@ -226,7 +230,7 @@ def _own_tables(tables: Path, gpu: Gpu, model: Model) -> Path | None:
 
 
 def operator_tables(tables: Path | None) -> OperatorTables | None:
-    """aiconfigurator's rows: of the folder or the one above it, else of the package; None if there are none."""
+    """Aiconfigurator's rows: of the folder or the one above it, else of the package; None if there are none."""
     for folder in (tables, tables.parent) if tables is not None else ():
         if list(folder.glob("aic_gemm_vllm.csv*")):
             return OperatorTables(folder)
@@ -285,7 +289,9 @@ def _installed() -> bool:
 
 def _listing(tables: Path) -> str:
     roots = [root for root in (tables, tables / "llmservingsim") if root.is_dir()]
-    there = sorted({str(p.parent.parent.relative_to(r)) for r in roots for p in r.glob("*/*/*/bf16/meta.yaml")})
+    there = sorted(
+        {str(p.parent.parent.relative_to(r)) for r in roots for p in r.glob("*/*/*/bf16/meta.yaml")}
+    )
     return f"; it has: {', '.join(there)}" if there else ""
 
 
@@ -297,9 +303,7 @@ def main(
         Path | None, typer.Option(help="folder of operator tables; the installed package if left out")
     ] = None,
     tp: Annotated[int, typer.Option(min=1, help="tensor-parallel degree")] = 1,
-    quantisation: Annotated[
-        str | None, typer.Option(help="of the weights: fp8; bf16 if left out")
-    ] = None,
+    quantisation: Annotated[str | None, typer.Option(help="of the weights: fp8; bf16 if left out")] = None,
     kv_cache_dtype: Annotated[str, typer.Option(help="auto (bf16) or fp8")] = "auto",
 ) -> None:
     """Make a step-time profile from tables of measured operators."""

@@ -63,9 +63,7 @@ def measured_experts(
 
 def visited_experts(shape: ModelShape, tokens: Floats) -> Floats:
     """Expected number of distinct experts when every token picks ``top_k`` evenly at random."""
-    return np.asarray(
-        shape.experts * (1.0 - (1.0 - shape.top_k / shape.experts) ** tokens), dtype=np.float64
-    )
+    return np.asarray(shape.experts * (1.0 - (1.0 - shape.top_k / shape.experts) ** tokens), dtype=np.float64)
 
 
 def visited_experts_us(rows: pd.DataFrame, shape: ModelShape, tokens: Floats) -> Floats:

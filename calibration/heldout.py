@@ -98,7 +98,8 @@ def _column_error(tables: AiconfiguratorTables) -> Floats:
         at_k = tables.gemm.nearest_k(k)
         tokens = tables.gemm.tokens()
         errors.append(
-            tables.gemm.us(nearest, at_k, tokens, without_n=nearest) / tables.gemm.us(nearest, at_k, tokens) - 1.0
+            tables.gemm.us(nearest, at_k, tokens, without_n=nearest) / tables.gemm.us(nearest, at_k, tokens)
+            - 1.0
         )
     return np.concatenate(errors)
 

@@ -213,7 +213,9 @@ class LlmServingSimTables:
             n = out.n_decode.to_numpy(dtype=np.float64)
             rest = self._rest_us(n, n)
             predicted = decode_us(self._fit_decode(kept), n, out.kv_decode.to_numpy(dtype=np.float64) * n)
-            held_out.add("pure_decode", predicted + rest, out.time_us.to_numpy(dtype=np.float64) + rest, _STEP)
+            held_out.add(
+                "pure_decode", predicted + rest, out.time_us.to_numpy(dtype=np.float64) + rest, _STEP
+            )
 
     def _heterogeneity(self) -> float | None:
         """Median ratio of skewed to equal contexts of the same mean, batches of 8 and more."""
@@ -244,9 +246,7 @@ class LlmServingSimTables:
         for out, kept in _left_out(self.prefill_rows, "prefill_chunk", "kv_prefill"):
             chunk = out.prefill_chunk.to_numpy(dtype=np.float64)
             rest = self._rest_us(chunk, np.ones_like(chunk))
-            predicted = prefill_us(
-                self._fit_prefill(kept), chunk, out.kv_prefill.to_numpy(dtype=np.float64)
-            )
+            predicted = prefill_us(self._fit_prefill(kept), chunk, out.kv_prefill.to_numpy(dtype=np.float64))
             held_out.add("pure_prefill", predicted + rest, out.time_us.to_numpy(float) + rest, _STEP)
 
     def _mixed_columns(self, rows: pd.DataFrame) -> tuple[Floats, Floats, Floats, Floats, Floats]:

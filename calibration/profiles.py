@@ -1,6 +1,6 @@
 """List step-time profiles: those that ship with the simulator, and files given as arguments.
 
-    python -m calibration.profiles [FILE ...] [--json]
+python -m calibration.profiles [FILE ...] [--json]
 """
 
 from __future__ import annotations
@@ -52,13 +52,17 @@ def describe(profile: StepTimeProfile, where: str) -> dict[str, Any]:
 
 def _text(key: str, value: Any) -> str:
     if key == "error":
-        return " ".join(f"{regime.removeprefix('pure_')} {error:.1f}" for regime, error in value.items()) or "?"
+        return (
+            " ".join(f"{regime.removeprefix('pure_')} {error:.1f}" for regime, error in value.items()) or "?"
+        )
     short = {"bfloat16": "bf16", "float16": "fp16"}
     return short.get(str(value), str(value))
 
 
 def main(
-    files: Annotated[list[Path] | None, typer.Argument(help="profile files to list with the shipped ones")] = None,
+    files: Annotated[
+        list[Path] | None, typer.Argument(help="profile files to list with the shipped ones")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="for machines")] = False,
 ) -> None:
     """List step-time profiles."""

@@ -38,9 +38,7 @@ def read_steps(tables: Path, trace: str) -> pd.DataFrame:
     if not file.is_file():
         raise TablesError(f"measured steps are not at {file}")
     steps = pd.read_csv(file)
-    return steps[
-        (steps.model == trace) & steps.step_cycle_us.notna() & (steps.batch_scheduled_tokens > 0)
-    ]
+    return steps[(steps.model == trace) & steps.step_cycle_us.notna() & (steps.batch_scheduled_tokens > 0)]
 
 
 def relative_errors(steps: pd.DataFrame, step_time: ProfileStepTime) -> pd.Series:

@@ -25,7 +25,7 @@ def test_models_of_the_same_shape_share_a_profile() -> None:
     ("gpu", "model", "tp", "dtype"),
     [
         ("L4", LLAMA, 1, "bfloat16"),
-        ("H100", LLAMA, 2, "bfloat16"),
+        ("A100", "meta-llama/Llama-3.1-70B", 4, "fp8"),
         ("H100", LLAMA, 1, "fp8"),
         ("H100", "Qwen/Qwen3-8B", 1, "bfloat16"),
     ],
