@@ -160,7 +160,7 @@ class AiconfiguratorTables:
             router = bool(shape.experts) and n == shape.experts
             total = total + (self.head_gemm if router else self.gemm).us(n, k, tokens)
         queries, keys = self.heads * shape.head_dim, self.kv_heads * shape.head_dim
-        elements = [4 * shape.hidden, 4 * shape.hidden, 2 * (queries + keys), 4 * keys]
+        elements: list[float] = [4 * shape.hidden, 4 * shape.hidden, 2 * (queries + keys), 4 * keys]
         if shape.qk_norm:
             elements += [2 * queries, 2 * keys]
         if self.dtype == "fp8":

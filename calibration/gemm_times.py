@@ -49,13 +49,15 @@ class GemmTimes:
 
     def __init__(self, rows: pd.DataFrame, gpu: Gpu, width: int) -> None:
         self.width = width
-        best = rows.groupby(["k", "n", "m"]).latency_ms.min() * 1e3
+        best = rows.groupby(["k", "n", "m"], as_index=False).latency_ms.min()
+        k, n, m = (best[name].to_numpy(dtype=np.float64) for name in ("k", "n", "m"))
+        us = best.latency_ms.to_numpy(dtype=np.float64) * 1e3
         self._curves: dict[int, dict[int, tuple[Floats, Floats]]] = {}
-        for (k, n), curve in best.groupby(level=["k", "n"]):
-            tokens = curve.index.get_level_values("m").to_numpy(dtype=np.float64)
-            self._curves.setdefault(int(k), {})[int(n)] = (tokens, curve.to_numpy(dtype=np.float64))
-        k, n, m = (best.index.get_level_values(name).to_numpy(dtype=np.float64) for name in "knm")
-        rate = self._bytes(n, k, m) / best.to_numpy(dtype=np.float64)
+        edges = np.flatnonzero((np.diff(k) != 0) | (np.diff(n) != 0)) + 1
+        for part in np.split(np.arange(len(best)), edges):
+            columns = self._curves.setdefault(int(k[part[0]]), {})
+            columns[int(n[part[0]])] = (m[part], us[part])
+        rate = self._bytes(n, k, m) / us
         large = (n * k * width >= _STREAMED_BYTES) & (m <= _STREAMED_TOKENS)
         self.bytes_per_us = float(rate[large].max()) if large.any() else gpu.hbm_bytes_per_s / 1e6
         self.bytes_per_us = min(self.bytes_per_us, gpu.hbm_bytes_per_s / 1e6)

@@ -73,7 +73,7 @@ def _package_or(tables: Path) -> OperatorTables | None:
 
 def grid_errors(tables: Path) -> list[list[str]]:
     """Rows of the second table: GPU, weights, rows, median, p90, bias."""
-    rows = []
+    rows: list[list[str]] = []
     operators = operator_tables(tables)
     if operators is None:
         return rows
@@ -129,6 +129,7 @@ def main(tables: Annotated[Path, typer.Option(help="folder of operator tables an
     console = Console(width=120)
     measures = ["rows", "median %", "p90 %", "bias %"]
     try:
+        steps = step_errors(tables)
         _print(
             console,
             f"Operator tables, whole rows and columns held out (bars: median {MEDIAN_BAR} %, p90 {P90_BAR} %)",
@@ -145,7 +146,7 @@ def main(tables: Annotated[Path, typer.Option(help="folder of operator tables an
             console,
             f"Steps of a running vLLM on H100, not fitted (bar for pure decode: median {STEPS_BAR:.0f} %)",
             ["trace", "TP", "regime", *measures, "bar"],
-            step_errors(tables),
+            steps,
         )
     except (CatalogError, ValueError, OSError) as error:
         typer.echo(f"heldout: {error}", err=True)

@@ -97,7 +97,7 @@ class LlmServingSimTables:
             there = sorted(path.name for path in folder.glob("tp*"))
             raise TablesError(f"{folder}: no tables of tp {tp}; there are: {', '.join(there)}")
         self.collectives = Collectives(operators, gpu.id, tp)
-        self._read_dense(tables)
+        self.tokens, self.dense_us = self._read_dense(tables)
         if shape.experts:
             self.dense_us = self.dense_us + shape.layers * self._experts_us(folder, gpu, operators)
         layers = 2 * shape.layers + 1
@@ -125,17 +125,18 @@ class LlmServingSimTables:
         except FileNotFoundError:
             self.skew = None
 
-    def _read_dense(self, tables: Path) -> None:
+    def _read_dense(self, tables: Path) -> tuple[Floats, Floats]:
+        """Tokens, and microseconds of all layers' operators outside attention and experts."""
         dense = read_csv(tables, "dense").pivot_table(index="tokens", columns="layer", values="time_us")
         calls = {**{k: v * self.shape.layers for k, v in _CALLS_PER_LAYER.items()}, **_CALLS_PER_STEP}
         unknown = [layer for layer in dense.columns if layer not in calls]
         if unknown:
             raise TablesError(f"{tables}: dense table has unknown layers {', '.join(unknown)}")
-        self.tokens = dense.index.to_numpy(dtype=np.float64)
-        self.dense_us: Floats = sum(
+        total: Floats = sum(
             (dense[layer].to_numpy(dtype=np.float64) * calls[layer] for layer in dense.columns),
             start=np.zeros(len(dense)),
         )
+        return dense.index.to_numpy(dtype=np.float64), total
 
     def _experts_us(self, folder: Path, gpu: Gpu, operators: OperatorTables | None) -> Floats:
         """One layer's experts at every token count of the dense table."""

@@ -76,11 +76,14 @@ def prefill_us(term: PrefillAttention, chunk: Floats, context: Floats) -> Floats
 
 def mixed_us(term: MixedAttention, requests: Floats, chunk: Floats, context: Floats) -> Floats:
     """What decoding requests add beside a chunk, equal contexts."""
-    columns = np.array(term.base_us)
-    by_chunk = np.array(
-        [np.interp(requests, term.requests, columns[:, c]) for c in range(len(term.chunk_tokens))]
-    )
-    base = np.array([np.interp(c, term.chunk_tokens, by_chunk[:, i]) for i, c in enumerate(chunk)])
+    knots = np.array(term.chunk_tokens, dtype=np.float64)
+    by_chunk = np.array([np.interp(requests, term.requests, column) for column in np.transpose(term.base_us)])
+    right = np.clip(np.searchsorted(knots, chunk), 1, max(len(knots) - 1, 1)) % len(knots)
+    left = np.maximum(right - 1, 0)
+    width = np.maximum(knots[right] - knots[left], 1.0)
+    share = np.clip((chunk - knots[left]) / width, 0.0, 1.0)
+    rows = np.arange(len(chunk))
+    base = by_chunk[left, rows] * (1 - share) + by_chunk[right, rows] * share
     slope = np.interp(requests, term.requests, term.per_context_token_ns)
     time = base + slope * context / 1e3
     if term.knee_context_tokens is not None and term.above_knee_ns is not None:

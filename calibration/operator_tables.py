@@ -82,7 +82,8 @@ def _release(text: object) -> tuple[int, ...]:
 def _newest(table: pd.DataFrame, column: str) -> pd.DataFrame:
     """Rows of the newest release that measured the operator."""
     newest = max(table[column].unique(), key=_release)
-    return table[table[column] == newest]
+    rows: pd.DataFrame = table[table[column] == newest]
+    return rows
 
 
 @lru_cache(maxsize=64)
