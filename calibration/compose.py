@@ -45,11 +45,14 @@ from simulator.step_time.profile import Identity, StepTimeProfile, Terms, dump_p
 from simulator.step_time.select import shipped_profiles
 
 COMPARED_NOTE = (
-    "the same composition for Llama-2-70B TP4 and CodeLlama-34B TP2 on H100 was compared, not fitted, with "
-    "1,967 steps of a running vLLM (bf16): see python -m calibration.heldout; nearly all of them under 256 "
-    "tokens; large prefill steps and other GPUs were not compared (GEMMs timed alone may run at higher clocks "
-    "than under sustained load)"
+    "the same composition for Llama-2-70B TP4 and CodeLlama-34B TP2 on H100 (16-bit weights) was compared, not "
+    "fitted, with 1,967 steps of a running vLLM: median difference by trace 1 to 3 % in pure decode, 2 to 5 % "
+    "in steps with prompts, nine tenths of the steps within 11 %, nearly all of them under 256 tokens; large "
+    "prefill steps and other GPUs were not compared (GEMMs timed alone may run at higher clocks than under "
+    "sustained load)"
 )
+"""Recomputed by ``python -m calibration.heldout`` from steps published by inference-sim."""
+
 HETEROGENEITY = 1.02
 
 

@@ -4,7 +4,7 @@ import pytest
 
 from calibration.operator_tables import OperatorTables, TablesError
 from calibration.shipped import PROFILES, SHIPPED, Shipped, shipped_text
-from simulator.catalog import find_gpu, find_model
+from simulator.catalog import DTYPE_BYTES, find_gpu, find_model
 from simulator.step_time import DoesNotFitError, load_profile, num_kv_blocks
 
 SAMPLE = [
@@ -41,3 +41,14 @@ def test_what_does_not_fit_is_not_shipped() -> None:
     with pytest.raises(DoesNotFitError):
         num_kv_blocks(find_gpu("H200"), find_model("meta-llama/Llama-3.1-70B").shape, max_model_len=4096)
     assert not any("a100" in name and "fp8" in name for name in names)
+
+
+@pytest.mark.parametrize("entry", SHIPPED, ids=lambda e: e.name)
+def test_no_step_is_faster_than_reading_the_weights(entry: Shipped) -> None:
+    gpu, shape = find_gpu(entry.gpu), find_model(entry.model).shape
+    idle = (shape.experts - shape.top_k) * shape.mlp_parameters if shape.experts else 0
+    weights = shape.layers * (shape.layer_parameters - idle) * DTYPE_BYTES[entry.dtype] / entry.tp
+    terms = load_profile(PROFILES / f"{entry.name}.yaml").terms
+    assert min(terms.dense.us) >= weights / gpu.hbm_bytes_per_s * 1e6
+    head = 2 * shape.vocab * shape.hidden / entry.tp
+    assert min(terms.per_sequence.us) >= head / gpu.hbm_bytes_per_s * 1e6
