@@ -2,13 +2,15 @@
 
     python -m calibration.heldout --tables DIR
 
-Three tables:
+Four tables:
 
 1. LLMServingSim's operator tables: error of refits without whole rows (each number of requests, each chunk
    size in turn) and without every second column (contexts), by regime. Bars: median 2.5 %, p90 7 %.
 2. aiconfigurator's GEMM grid: the products of a layer of Llama-3.1-8B and 70B, from the grid without the nearest
    measured number of columns.
-3. Steps of a running vLLM on H100 that nothing was fitted to, by trace. Bar for pure decode: median 10 %.
+3. Two measurements of one GPU: profiles of the RTX PRO 6000 from aiconfigurator's grids against those from
+   LLMServingSim's tables of the very model, steps of a fixed grid (needs the package).
+4. Steps of a running vLLM on H100 that nothing was fitted to, by trace. Bar for pure decode: median 10 %.
 """
 
 from __future__ import annotations
@@ -22,11 +24,17 @@ from rich.console import Console
 from rich.table import Table
 
 from calibration.aiconfigurator_tables import AiconfiguratorTables
-from calibration.compose import llmservingsim_terms, operator_tables
+from calibration.compose import (
+    compose_aiconfigurator,
+    compose_llmservingsim,
+    llmservingsim_terms,
+    operator_tables,
+)
 from calibration.fitting import Floats
 from calibration.operator_tables import OperatorTables, TablesError
 from calibration.step_samples import TRACES, errors_by_regime
 from simulator.catalog import CatalogError, find_gpu, find_model
+from simulator.step_time.roofline import relative_errors
 
 MEDIAN_BAR: Final = 2.5
 P90_BAR: Final = 7.0
@@ -104,8 +112,27 @@ def _column_error(tables: AiconfiguratorTables) -> Floats:
     return np.concatenate(errors)
 
 
+def source_differences(tables: Path) -> list[list[str]]:
+    """Rows of the third table: model, degree, mean difference by regime; none without the package."""
+    rows: list[list[str]] = []
+    try:
+        operators = OperatorTables()
+    except TablesError:
+        return rows
+    gpu = find_gpu("RTXPRO6000")
+    root = tables / "llmservingsim" / gpu.id
+    for meta in sorted(root.glob("*/*/bf16/meta.yaml")):
+        model = find_model("/".join(meta.relative_to(root).parts[:2]))
+        for tp in sorted(int(path.name[2:]) for path in meta.parent.glob("tp*")):
+            ours = compose_aiconfigurator(operators, gpu, model, tp)
+            theirs = compose_llmservingsim(meta.parent, gpu, model, tp, operators)
+            differences = relative_errors(ours, theirs)
+            rows.append([model.name, str(tp), *(f"{100 * value:+.1f}" for value in differences.values())])
+    return rows
+
+
 def step_errors(tables: Path) -> list[list[str]]:
-    """Rows of the third table: trace, degree, regime, steps, median, p90, bias, verdict."""
+    """Rows of the fourth table: trace, degree, regime, steps, median, p90, bias, verdict."""
     rows = []
     for trace, (_, tp) in TRACES.items():
         for regime, errors in errors_by_regime(tables, trace).items():
@@ -141,6 +168,12 @@ def main(tables: Annotated[Path, typer.Option(help="folder of operator tables an
             "GEMM grid, the nearest measured column left out",
             ["GPU", "weights", *measures],
             grid_errors(tables),
+        )
+        _print(
+            console,
+            "RTX PRO 6000 from aiconfigurator's grids against LLMServingSim's tables of the model, mean %",
+            ["model", "TP", "pure decode", "pure prefill", "mixed"],
+            source_differences(tables),
         )
         _print(
             console,

@@ -5,7 +5,7 @@ import pytest
 from typer import Typer
 from typer.testing import CliRunner
 
-from calibration.heldout import STEPS_BAR, grid_errors, main, operator_errors, step_errors
+from calibration.heldout import STEPS_BAR, grid_errors, main, operator_errors, source_differences, step_errors
 from calibration.step_samples import relative_errors
 from simulator.step_time import ProfileStepTime, shipped_profiles
 
@@ -35,6 +35,13 @@ def test_products_off_the_grid(operator_tables: Path) -> None:
         assert float(median) < 6
         assert float(p90) < 20
         assert abs(float(bias)) < 2
+
+
+def test_two_measurements_of_one_gpu_agree(operator_tables: Path, package_tables: object) -> None:
+    rows = source_differences(operator_tables)
+    assert len(rows) == 6
+    for model, tp, *differences in rows:
+        assert all(abs(float(value)) < 12 for value in differences), (model, tp)
 
 
 def test_steps_are_composed_from_what_is_recorded() -> None:
