@@ -10,6 +10,23 @@ from setuptools import setup
 
 ENGINE = "simulator/engines/vllm"
 MODULES = [
+    "simulator/attempts.py",
+    "simulator/clients/arrivals.py",
+    "simulator/clients/client.py",
+    "simulator/clients/counters.py",
+    "simulator/clients/ledger.py",
+    "simulator/clients/request.py",
+    "simulator/clients/rows.py",
+    "simulator/clients/timeouts.py",
+    "simulator/cluster/replica.py",
+    "simulator/engines/protocol.py",
+    "simulator/gateway/endpoint.py",
+    "simulator/gateway/gateway.py",
+    "simulator/gateway/routing.py",
+    "simulator/records/recorder.py",
+    f"{ENGINE}/config.py",
+    f"{ENGINE}/request_queue.py",
+    f"{ENGINE}/rules.py",
     f"{ENGINE}/decode_set.py",
     f"{ENGINE}/gaps.py",
     f"{ENGINE}/quiet_rounds.py",

@@ -11,7 +11,7 @@ from typing import Final
 from simulator.engines.vllm.config import EngineConfig
 from simulator.engines.vllm.decode_set import DecodeSet
 from simulator.engines.vllm.gaps import DecodeGaps
-from simulator.engines.vllm.request import FCFSQueue, PriorityQueue, RequestQueue
+from simulator.engines.vllm.request_queue import FCFSQueue, PriorityQueue, RequestQueue
 from simulator.engines.vllm.sequence import DECODING, FINISHED, PREFILLING, WAITING, Batch, Sequence
 from simulator.kv_cache.content import ContentPool
 
