@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import lzma
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,6 +20,8 @@ from validation.oracle_log import pack_steps, unpack_steps
 from validation.schedules import LinearStepTime
 
 TRACES: Final = Path(__file__).parent / "real_traces"
+
+_FIELDS: Final = tuple(field.name for field in fields(EngineRequest))
 
 _STEP: Final = LinearStepTime(PS_PER_MS, 0, 0, 0)
 
@@ -65,9 +67,9 @@ class RealTrace:
         data = json.loads(lzma.decompress(path.read_bytes()))
         arrivals = []
         for step, values in data["arrivals"]:
-            request = EngineRequest(*values)
-            request.segments = tuple((content, end) for content, end in request.segments)
-            arrivals.append((step, request))
+            known = dict(zip(_FIELDS, values, strict=True))
+            known["segments"] = tuple((content, end) for content, end in known["segments"])
+            arrivals.append((step, EngineRequest(**known)))
         return RealTrace(
             source=data["source"],
             config=EngineConfig(**data["config"]),
