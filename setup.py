@@ -18,6 +18,7 @@ MODULES = [
     "simulator/clients/request.py",
     "simulator/clients/rows.py",
     "simulator/clients/timeouts.py",
+    "simulator/clock.py",
     "simulator/cluster/replica.py",
     "simulator/engines/protocol.py",
     "simulator/gateway/endpoint.py",

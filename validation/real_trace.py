@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import lzma
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,11 +17,9 @@ from simulator.engines.vllm.config import EngineConfig
 from simulator.engines.vllm.plain import PlainEngine, StepRecord
 from simulator.units import PS_PER_MS
 from validation.oracle_log import pack_steps, unpack_steps
-from validation.schedules import LinearStepTime
+from validation.schedules import LinearStepTime, request_of
 
 TRACES: Final = Path(__file__).parent / "real_traces"
-
-_FIELDS: Final = tuple(field.name for field in fields(EngineRequest))
 
 _STEP: Final = LinearStepTime(PS_PER_MS, 0, 0, 0)
 
@@ -67,9 +65,7 @@ class RealTrace:
         data = json.loads(lzma.decompress(path.read_bytes()))
         arrivals = []
         for step, values in data["arrivals"]:
-            known = dict(zip(_FIELDS, values, strict=True))
-            known["segments"] = tuple((content, end) for content, end in known["segments"])
-            arrivals.append((step, EngineRequest(**known)))
+            arrivals.append((step, request_of(values)))
         return RealTrace(
             source=data["source"],
             config=EngineConfig(**data["config"]),
