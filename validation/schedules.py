@@ -18,7 +18,6 @@ from simulator.engines.vllm.rules import rules_of
 from simulator.engines.vllm.speculation import Acceptance, DrawnAcceptance
 from simulator.units import PS_PER_MS, PS_PER_US
 
-
 _FIELDS: Final = tuple(field.name for field in fields(EngineRequest))
 
 
