@@ -83,7 +83,7 @@ class DecodeSet:
                 heappush(self.last_keys, finish_at + 1)
             else:
                 last.append(seq)
-        if seq.num_shareable > len(seq.shared):
+        if seq.num_shareable > seq.num_shared:
             self._push_caching(seq)
 
     def leave(self, seq: Sequence) -> None:
@@ -152,7 +152,7 @@ class DecodeSet:
             index = (index + 1) % block_size
 
     def _push_caching(self, seq: Sequence) -> None:
-        full_at = (len(seq.shared) + 1) * self._block_size - seq.base + self._async
+        full_at = (seq.num_shared + 1) * self._block_size - seq.base + self._async
         heappush(self.cachings, (full_at, seq.order, seq))
 
     def cached_up_to(self, step: int) -> list[tuple[Sequence, int]]:
