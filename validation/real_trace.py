@@ -17,7 +17,7 @@ from simulator.engines.vllm.config import EngineConfig
 from simulator.engines.vllm.plain import PlainEngine, StepRecord
 from simulator.units import PS_PER_MS
 from validation.oracle_log import pack_steps, unpack_steps
-from validation.schedules import LinearStepTime
+from validation.schedules import LinearStepTime, request_of
 
 TRACES: Final = Path(__file__).parent / "real_traces"
 
@@ -65,9 +65,7 @@ class RealTrace:
         data = json.loads(lzma.decompress(path.read_bytes()))
         arrivals = []
         for step, values in data["arrivals"]:
-            request = EngineRequest(*values)
-            request.segments = tuple((content, end) for content, end in request.segments)
-            arrivals.append((step, request))
+            arrivals.append((step, request_of(values)))
         return RealTrace(
             source=data["source"],
             config=EngineConfig(**data["config"]),
