@@ -7,7 +7,8 @@ ARGS ?=
 COMPILED := $(wildcard simulator/engines/*.py simulator/engines/vllm/*.py) simulator/kv_cache/content.py \
 	simulator/records/itl.py simulator/step_time/tables.py
 
-.PHONY: run test bench validate-scheduler accuracy capture-test setup setup-test lint types unit docs pure clean
+.PHONY: run test bench validate-scheduler capture-test profiles heldout accuracy setup setup-test lint types unit docs \
+	pure clean
 
 setup: .venv/.installed
 .venv/.installed: pyproject.toml setup.py $(COMPILED)
@@ -50,6 +51,13 @@ validate-scheduler: setup  ## Compare the engines with vLLM's own scheduler; wit
 
 capture-test: setup  ## Capture a tiny model with a real vLLM on this machine; two minutes.
 	$(VLLM_PYTHON) -m pytest -m vllm tests/calibration/test_real_vllm.py
+
+TABLES ?=
+profiles: setup  ## Remake the shipped profiles from the operator tables in TABLES.
+	$(BIN)/python -m calibration.shipped --tables $(TABLES)
+
+heldout: setup  ## Print the errors of composed profiles; TABLES as above.
+	$(BIN)/python -m calibration.heldout --tables $(TABLES)
 
 docs:  ## Write the reference pages from the code.
 	$(BIN)/python -m simulator.scenario.reference docs/reference

@@ -168,7 +168,7 @@ def _adopt(profile: StepTimeProfile, vllm: VllmServeConfig, changes: dict[str, A
     if "tensor_parallel_size" not in written and identity.tp != 1:
         changes["tensor_parallel_size"] = identity.tp
         notes.append(f"tensor-parallel-size {identity.tp}: the profile's")
-    if identity.dtype == "fp8" and "quantization" not in written:
+    if identity.dtype == "fp8" and vllm.quantization in (None, "compressed-tensors", "modelopt"):
         changes["quantization"] = "fp8"
         notes.append("weights in fp8: the profile's")
     if identity.kv_cache_dtype == "fp8" and "kv_cache_dtype" not in written:
