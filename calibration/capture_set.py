@@ -55,9 +55,12 @@ def read_capture_set(folders: Sequence[Path], model: str | None = None) -> Captu
         raise CaptureError("no capture given")
     seen: dict[str, Path] = {}
     for capture in captures:
-        known = seen.setdefault(capture.manifest.sha256["steps.parquet"], capture.folder)
-        if known is not capture.folder:
-            raise CaptureError(f"{capture.folder}: the same capture as {known}; its steps would count twice")
+        content = capture.manifest.sha256["steps.parquet"]
+        if content in seen:
+            raise CaptureError(
+                f"{capture.folder}: the same capture as {seen[content]}; its steps would count twice"
+            )
+        seen[content] = capture.folder
     _agree(captures, "gpu", lambda capture: capture.manifest.gpu)
     _agree(captures, "device_name", lambda capture: capture.manifest.device_name)
     for name in sorted({name for capture in captures for name in capture.manifest.versions}):
