@@ -24,7 +24,8 @@ class CaptureSet:
         engine: a synchronous engine of the fit; all of them agree in what a profile states.
         fitted: steps of synchronous engines' calibration stages, and the prefills of fills.
         asynchronous: steps of asynchronous engines' calibration stages.
-        validation: steps of synchronous engines' validation loads.
+        unfitted_sweeps: steps of synchronous engines' sweeps that the plan keeps for validation.
+        loads: steps of synchronous engines' validation loads.
         notes: stages that did not run to their end.
     """
 
@@ -32,7 +33,8 @@ class CaptureSet:
     engine: CapturedEngine
     fitted: tuple[CapturedStep, ...]
     asynchronous: tuple[CapturedStep, ...]
-    validation: tuple[CapturedStep, ...]
+    unfitted_sweeps: tuple[CapturedStep, ...]
+    loads: tuple[CapturedStep, ...]
     notes: tuple[str, ...]
 
     def engine_of(self, step: CapturedStep) -> CapturedEngine:
@@ -135,20 +137,27 @@ def _sorted_by_use(captures: tuple[Capture, ...], model: str) -> CaptureSet:
                     f"{getattr(engines[0][1], key)!r} in {engines[0][0]}, engine {engines[0][1].name}: "
                     "a profile is of one of them; fit them apart"
                 )
-    fitted, asynchronous, validation = [], [], []
+    fitted, asynchronous, unfitted_sweeps, loads = [], [], [], []
     for step in steps_of(captures):
         manifest = captures[step.capture].manifest
         engine = manifest.engines[step.engine]
-        purpose = manifest.stages[step.stage].purpose
+        stage = manifest.stages[step.stage]
+        purpose = stage.purpose
         if engine.model != model:
             continue
         if engine.async_scheduling:
             if purpose == "calibration":
                 asynchronous.append(step)
         elif purpose == "validation":
-            validation.append(step)
+            (loads if stage.kind == "load" else unfitted_sweeps).append(step)
         elif purpose in _FITTED and (purpose == "calibration" or step.regime == "pure_prefill"):
             fitted.append(step)
     return CaptureSet(
-        captures, engines[0][1], tuple(fitted), tuple(asynchronous), tuple(validation), tuple(notes)
+        captures,
+        engines[0][1],
+        tuple(fitted),
+        tuple(asynchronous),
+        tuple(unfitted_sweeps),
+        tuple(loads),
+        tuple(notes),
     )

@@ -60,7 +60,8 @@ class Fit:
     Attributes:
         profile: complete.
         captures: that it is of.
-        fitted, held_out: cells; heterogeneous decode cells gave their factor only.
+        fitted: cells; heterogeneous decode cells gave their factor only.
+        held_out: cells of the sweep that the fit has not seen, and those that the plan keeps for validation.
         outliers: fitted cells that the Huber loss gave less than half of their weight.
     """
 
@@ -86,7 +87,10 @@ def fit_profile(captures: CaptureSet) -> Fit:
     eager = not engine.cudagraph_sizes
     cells = cells_of(captures.fitted)
     apart = held_out(cells)
-    unseen = tuple(cell for cell in cells if cell.combination in apart)
+    unseen = (
+        *(cell for cell in cells if cell.combination in apart),
+        *cells_of(captures.unfitted_sweeps),
+    )
     fitted = tuple(cell for cell in cells if cell.combination not in apart)
     even = [cell for cell in fitted if not (cell.is_heterogeneous and cell.regime == "pure_decode")]
     knots = choose_knots(even, engine.cudagraph_sizes)
@@ -126,7 +130,7 @@ def fit_profile(captures: CaptureSet) -> Fit:
     )
     predictor = StepPredictor(bare, engine.cudagraph_sizes)
     errors = step_errors(predictor, [step for cell in unseen for step in cell.steps], HELD_OUT)
-    checked = step_errors(predictor, captures.validation, VALIDATION)
+    checked = step_errors(predictor, captures.loads, VALIDATION)
     profile = bare.model_copy(
         update={
             "known_error": _known_error(errors, checked),

@@ -49,7 +49,7 @@ cells determine."""
 _NS_PER_US: Final = 1000.0
 _FEWEST_AT_KNOT: Final = 3
 _FEWEST_IN_ROW: Final = 3
-_MOST_STEPS: Final = 16  # beyond these a cell's median is limited by the model, not by noise
+_MODEL_LIMIT: Final = 0.005  # relative error that interpolation leaves, however many steps a cell has
 
 
 @dataclass(frozen=True)
@@ -285,8 +285,22 @@ def _rising(columns: Floats) -> Floats:
 
 
 def weights(cells: Sequence[Cell]) -> Floats:
-    """Weight of each cell: its steps, up to a number."""
-    return np.array([min(len(cell.steps), _MOST_STEPS) for cell in cells], dtype=float)
+    """Weight of each cell: its median's expected precision, 1 for one as good as the model can be.
+
+    The scatter of few steps says little, so each cell's is averaged with what is usual in the capture.
+    """
+    counts = np.array([len(cell.steps) for cell in cells], dtype=float)
+    scatter = np.array([_scatter(cell) for cell in cells])
+    usual = float(np.median(scatter[counts >= 3])) if (counts >= 3).any() else _MODEL_LIMIT
+    own = np.where(counts >= 3, scatter, usual)
+    variance = (own**2 + usual**2) / 2 / counts + _MODEL_LIMIT**2
+    return np.asarray(_MODEL_LIMIT**2 / variance, dtype=np.float64)
+
+
+def _scatter(cell: Cell) -> float:
+    """Scale of the steps' relative deviations from their median (1.4826 times the median one)."""
+    times = np.array([step.step_us for step in cell.steps], dtype=float)
+    return 1.4826 * float(np.median(np.abs(times / cell.median_us - 1.0)))
 
 
 @dataclass(frozen=True)
