@@ -137,7 +137,10 @@ def _sorted_by_use(captures: tuple[Capture, ...], model: str) -> CaptureSet:
                     f"{getattr(engines[0][1], key)!r} in {engines[0][0]}, engine {engines[0][1].name}: "
                     "a profile is of one of them; fit them apart"
                 )
-    fitted, asynchronous, unfitted_sweeps, loads = [], [], [], []
+    fitted: list[CapturedStep] = []
+    asynchronous: list[CapturedStep] = []
+    unfitted_sweeps: list[CapturedStep] = []
+    loads: list[CapturedStep] = []
     for step in steps_of(captures):
         manifest = captures[step.capture].manifest
         engine = manifest.engines[step.engine]

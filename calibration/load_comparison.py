@@ -14,13 +14,13 @@ import numpy as np
 
 from calibration.capture_format import Capture, CapturedStage
 from calibration.captured_steps import Floats
-from simulator.engines.protocol import DeliveryKind, EngineRequest
+from simulator.engines.protocol import DeliveryKind
 from simulator.engines.vllm.config import EngineConfig
 from simulator.engines.vllm.factory import make_engine
 from simulator.step_time.profile import StepTimeProfile
 from simulator.step_time.tables import ProfileStepTime
 from simulator.units import PS_PER_US
-from validation.real_trace import engine_config
+from validation.real_trace import engine_config, engine_request
 
 METRICS: Final = ("TTFT", "TPOT", "E2E")
 STATISTICS: Final = ("mean", "p50", "p95")
@@ -136,16 +136,7 @@ def _simulated(
     for at_us, number, row in arrivals:
         at_ps = round(at_us * PS_PER_US)
         advance(at_ps)
-        segments = tuple(zip(row["segment_ids"], row["segment_ends"], strict=True))
-        request = EngineRequest(
-            number,
-            row["prompt_tokens"],
-            row["max_tokens"],
-            row["max_tokens"],
-            priority=row["priority"] or 0,
-            segments=segments,
-        )
-        refused = model.submit(request, at_ps)
+        refused = model.submit(engine_request(number, row), at_ps)
         assert refused is None, f"request {number}: the simulated engine refuses it: {refused}"
     advance(None)
     out_us = front.response_us
