@@ -7,7 +7,7 @@ ARGS ?=
 COMPILED := $(wildcard simulator/engines/*.py simulator/engines/vllm/*.py) simulator/kv_cache/content.py \
 	simulator/records/itl.py simulator/step_time/tables.py
 
-.PHONY: run test bench validate-scheduler calibrate-cpu setup setup-test lint types unit docs pure clean
+.PHONY: run test bench validate-scheduler capture-test calibrate-cpu setup setup-test lint types unit docs pure clean
 
 setup: .venv/.installed
 .venv/.installed: pyproject.toml setup.py $(COMPILED)
@@ -47,6 +47,9 @@ validate-scheduler: setup  ## Compare the engines with vLLM's own scheduler; wit
 	$(VLLM_PYTHON) -m validation.scheduler --schedules $(SCHEDULES)
 	$(if $(VLLM_PATH),$(VLLM_PYTHON) -m validation.scheduler --schedules $(SCHEDULES) --vllm-path $(VLLM_PATH))
 	$(VLLM_PYTHON) -m validation.real_engine
+
+capture-test: setup  ## Capture a tiny model with a real vLLM on this machine; two minutes.
+	$(VLLM_PYTHON) -m pytest -m vllm tests/calibration/test_real_vllm.py
 
 CALIBRATION ?= results/calibrate-cpu
 calibrate-cpu: setup  ## Capture a tiny model with vLLM on this CPU, fit, simulate its loads, compare; under 10 minutes.

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-import time
 import urllib.error
 import urllib.request
 from collections.abc import AsyncIterator, Iterable
@@ -27,7 +26,7 @@ from calibration.plan import LoadedPlan, PlannedEngine
 from calibration.step_trace import TRACE, TraceReader, request_name
 
 _TIMEOUT_S: Final = 10.0
-_TRACE_WAIT_S: Final = 5.0
+_TRACE_WAIT_S: Final = 3.0
 _LABEL: Final = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
 
 
@@ -84,6 +83,11 @@ class ApiEngine:
     """
 
     def __init__(self, plan: LoadedPlan, engine: PlannedEngine, url: str, trace: Path | None) -> None:
+        try:
+            import aiohttp  # noqa: PLC0415
+        except ImportError:
+            raise CaptureError("--api-url needs aiohttp (extra api)") from None
+        self._http: Any = aiohttp
         self._plan, self._planned, self._url = plan, engine, url.rstrip("/")
         self._reader = TraceReader(trace, skip_existing=True) if trace is not None else None
         self._models = json.loads(_get(url, "/v1/models"))["data"]
@@ -153,13 +157,10 @@ class ApiEngine:
     async def add(
         self, number: int, prompt: list[int], output_tokens: int, priority: int, *, stream: bool
     ) -> AsyncIterator[Delivery]:
-        try:
-            import aiohttp  # noqa: PLC0415
-        except ImportError:
-            raise CaptureError("--api-url needs aiohttp (extra api)") from None
         if self._session is None:
-            self._session = aiohttp.ClientSession(
-                timeout=aiohttp.ClientTimeout(total=None), connector=aiohttp.TCPConnector(limit=0)
+            http = self._http
+            self._session = http.ClientSession(
+                timeout=http.ClientTimeout(total=None), connector=http.TCPConnector(limit=0)
             )
         body = {
             "model": self._served,
@@ -201,12 +202,9 @@ class ApiEngine:
                 self._answers.pop(number, None)
 
     async def pause(self) -> None:
-        """A server cannot be paused; its trace is written when it has been idle for a while."""
-        if self._reader is None or self._answers:
-            return
-        deadline = time.monotonic() + _TRACE_WAIT_S
-        while time.monotonic() < deadline and not self._reader.has_new():
-            await asyncio.sleep(0.2)
+        """A server cannot be paused; its trace is written when it has been idle for a second or two."""
+        if self._reader is not None:
+            await asyncio.sleep(_TRACE_WAIT_S)
 
     async def resume(self) -> None:
         if self._session is not None:

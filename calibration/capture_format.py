@@ -237,7 +237,8 @@ def read_capture(folder: Path) -> Capture:
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise CaptureError(f"{path}: {error.strerror}") from None
+        unfinished = "; the capture was not ended: --resume does that" if (folder / "parts").is_dir() else ""
+        raise CaptureError(f"{path}: {error.strerror}{unfinished}") from None
     except ValueError as error:
         raise CaptureError(f"{path}: not JSON: {error}") from None
     if not isinstance(data, dict) or data.get("format") != FORMAT:

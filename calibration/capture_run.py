@@ -194,14 +194,16 @@ class CaptureRun:
     def _keep(self, engine: int, task: Task, result: TaskResult) -> None:
         name = f"{self._folder.manifest.engines[engine].name}/{task.name}"
         stage = len(self._folder.manifest.stages)
-        steps = step_rows(result.steps, engine, stage, self._clock)
+        trace = result.steps
+        if any(number < 0 for numbers in trace["requests"].to_pylist() for number in numbers):
+            self._folder.note(f"{name}: the engine also served requests of others: its steps are left out")
+            trace = trace.slice(0, 0)
+        steps = step_rows(trace, engine, stage, self._clock)
         arrival_steps = {
             number: row["step"]
-            for row in result.steps.select(["step", "arrived"]).to_pylist()
+            for row in trace.select(["step", "arrived"]).to_pylist()
             for number in row["arrived"]
         }
-        if any(number < 0 for number in arrival_steps):
-            self._folder.note(f"{name}: the engine also served requests of others")
         requests = request_rows(result.records, engine, stage, arrival_steps, self._clock)
         self._folder.add_stage(
             CapturedStage(

@@ -17,6 +17,7 @@ from calibration.clock import CaptureClock
 from calibration.tasks import Beside, Burst, OpenLoad, Send, Task
 
 _START_GAP_S: Final = 0.2
+_SETTLE_S: Final = 0.05
 _CHUNK: Final = 4096
 
 
@@ -284,6 +285,7 @@ class Driver:
 
     async def _beside(self, action: Beside) -> None:
         decodes = await self._together(action.decodes)
+        await asyncio.sleep(_SETTLE_S)  # the first chunk must not share a step with their prompts
         for send in action.chunks:
             await self._ended([await self._send(send)])
         await self._abort([number for number in decodes if number in self._live], "aborted")

@@ -236,8 +236,9 @@ def load_plan(path: Path) -> LoadedPlan:
     Raises:
         ScenarioError: with file, line, key and reason.
     """
-    if not path.is_file() and len(path.parts) == 1 and (PLANS / f"{path.stem}.yaml").is_file():
-        path = PLANS / f"{path.stem}.yaml"
+    shipped = PLANS / f"{path.name.removesuffix('.yaml')}.yaml"
+    if not path.is_file() and len(path.parts) == 1 and shipped.is_file():
+        path = shipped
     source = YamlSource(path)
     plan = validate(Plan, source.data, source)
     try:

@@ -208,10 +208,6 @@ class TraceReader:
         data: dict[str, Any] = json.loads((self._folder / SETTINGS_FILE).read_text(encoding="utf-8"))
         return data
 
-    def has_new(self) -> bool:
-        """Whether something was written since the last call of `read`."""
-        return any(path.name not in self._seen for path in self._folder.glob("*.parquet"))
-
     def read(self) -> pa.Table:
         """Steps since the last call."""
         new = [path for path in sorted(self._folder.glob("*.parquet")) if path.name not in self._seen]
