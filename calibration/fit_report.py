@@ -93,6 +93,8 @@ def cell_bias(predictor: StepPredictor, cells: Iterable[Cell]) -> list[float]:
 
 def plot_predicted(predictor: StepPredictor, fitted: Sequence[Cell], held_out: Sequence[Cell]) -> Figure:
     """Predicted against measured time of each cell, a panel for each regime; held-out cells stand out."""
+    from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter  # noqa: PLC0415  (slow import)
+
     figure, panels = _panels(3, "measured step, ms")
     for panel, regime in zip(panels, REGIMES, strict=True):
         panel.set_title(regime.replace("_", " "))
@@ -115,6 +117,10 @@ def plot_predicted(predictor: StepPredictor, fitted: Sequence[Cell], held_out: S
         panel.plot([low, high], [low, high], color="black", linewidth=0.8)
         panel.set_xscale("log")
         panel.set_yscale("log")
+        for axis in (panel.xaxis, panel.yaxis):
+            axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            axis.set_major_formatter(ScalarFormatter())
+            axis.set_minor_formatter(NullFormatter())
         panel.legend(fontsize=8)
     panels[0].set_ylabel("predicted step, ms")
     return figure

@@ -34,6 +34,8 @@ EXIT_BAD_INPUT: Final = 2
 def decisions(capture: Capture) -> tuple[int, list[str]]:
     """Number of steps that our engine decides otherwise, and a line for each engine process."""
     lines, differing = [], 0
+    if capture.requests.num_rows and not capture.requests["arrival_step"].drop_null():
+        return 0, [f"{capture.folder.name}: does not tell when the scheduler saw a request; not replayed"]
     for trace in traces_of(capture):
         steps = differing_steps(trace)
         differing += len(steps)

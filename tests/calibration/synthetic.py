@@ -133,6 +133,7 @@ class SyntheticCapture:
     def __post_init__(self) -> None:
         self._rng = np.random.default_rng(self.noise.seed)
         self._steps: list[dict[str, Any]] = []
+        self._scheduled_ps: list[int] = []
         self._requests: list[dict[str, Any]] = []
         self._stages: list[CapturedStage] = []
         self._engines: list[CapturedEngine] = []
@@ -290,7 +291,7 @@ class SyntheticCapture:
             self._advance(next_ps)
 
     def _advance(self, next_ps: int) -> None:
-        finished = []
+        known = len(self._steps)
         for delivery in self._plain.advance(next_ps):
             at = delivery.time_ps / PS_PER_US + self._late_us
             row = self._requests[delivery.request_id]
@@ -298,10 +299,16 @@ class SyntheticCapture:
                 row["engine_first_token_us"] = round(at)
                 row["first_token_us"] = round(at + self.profile.front_end.response_us)
             elif delivery.kind == DeliveryKind.FINISHED:
-                finished.append(delivery.request_id)
+                # Seen by the first schedule from then on, which this very call may have made.
+                later = [
+                    place
+                    for place in range(known, len(self._steps))
+                    if self._scheduled_ps[place] >= delivery.time_ps
+                ]
+                seen_by = self._steps[later[0]]["finished"] if later else self._finished
+                seen_by.append(delivery.request_id)
                 row["engine_last_token_us"] = round(at)
                 row["last_token_us"] = round(at + self.profile.front_end.response_us)
-        self._finished = sorted({*self._finished, *finished})
         self._engine_now_ps = next_ps
         self._now_us = next_ps / PS_PER_US + self._late_us
 
@@ -356,12 +363,13 @@ class SyntheticCapture:
                 "context": [c for _, _, c in record.scheduled],
                 "admitted": [i for i, _ in record.admitted],
                 "preempted": record.preempted,
-                "finished": self._finished,
+                "finished": sorted(self._finished),
                 "running": record.running,
                 "waiting": record.num_waiting,
                 "free_blocks": record.num_free_blocks,
             }
         )
+        self._scheduled_ps.append(record.time_ps)
         self._finished = []
         self._number += 1
 
