@@ -1,0 +1,1 @@
+"""What runs on the GPU host: standard library alone, and what the bundle unpacks."""
