@@ -127,14 +127,11 @@ def _drive(run: CaptureRun) -> bool:
     """Run to the end or until Ctrl-C or SIGTERM; whether it was interrupted."""
 
     async def whole() -> bool:
-        loop, task = asyncio.get_running_loop(), asyncio.ensure_future(run.run())
+        loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, task.cancel)
+            loop.add_signal_handler(number, run.interrupt)
         try:
-            await asyncio.wait({task})
-            if task.cancelled():
-                return True
-            task.result()
+            await run.run()
         finally:
             for number in (signal.SIGINT, signal.SIGTERM):
                 loop.remove_signal_handler(number)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import time
 from collections.abc import Callable
@@ -114,9 +115,14 @@ class CaptureRun:
         self.not_ok: list[str] = []
         """Engine and stage of what failed or was left out."""
         self.interrupted = False
+        self._stop = asyncio.Event()
+
+    def interrupt(self) -> None:
+        """End soon; the stage at hand is kept as interrupted."""
+        self._stop.set()
 
     async def run(self) -> None:
-        """All engines that have something left to do, until cancelled; what was captured is kept then too."""
+        """All engines that have something left to do."""
         for engine in self._plan.plan.engines:
             if self._all_done(engine):
                 self._progress.say(f"engine {engine.name}: all stages are there")
@@ -165,7 +171,7 @@ class CaptureRun:
         position = self._folder.add_engine(facts)
         vocab = self._plan.model.shape.vocab
         driver = Driver(
-            running, self._clock, vocab, self._folder.num_requests, on_progress=self._progress.requests
+            running, self._clock, vocab, self._folder.num_requests, self._stop, self._progress.requests
         )
         done = self._folder.done(engine.name)
         # Every engine process is warmed up again.
@@ -187,7 +193,7 @@ class CaptureRun:
             self._progress.stage(task.name)
             result = await driver.run(task, min(task.timeout_s, left_s))
             self._keep(position, task, result)
-            if result.status == "interrupted":
+            if self._stop.is_set():
                 self.interrupted = True
                 return
 

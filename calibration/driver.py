@@ -147,6 +147,7 @@ class Driver:
         clock: of the capture.
         vocab: of the model.
         first_number: number of the next request.
+        stop: when set, the task at hand ends as interrupted; what it had is kept.
         on_progress: called with the requests done and in all.
     """
 
@@ -156,12 +157,14 @@ class Driver:
         clock: CaptureClock,
         vocab: int,
         first_number: int,
+        stop: asyncio.Event,
         on_progress: Callable[[int, int], None] = lambda done, total: None,
     ) -> None:
         self._client = client
         self._clock = clock
         self._prompts = Prompts(vocab)
         self.next_number = first_number
+        self._stop = stop
         self._on_progress = on_progress
         self._records: list[RequestRecord] = []
         self._live: dict[int, asyncio.Task[None]] = {}
@@ -169,26 +172,28 @@ class Driver:
         self._most_late_us = 0
 
     async def run(self, task: Task, timeout_s: float) -> TaskResult:
-        """Run one task; cancelling keeps what it had, as status interrupted."""
+        """Run one task."""
         self._records, self._most_late_us = [], 0
         self._done, self._total = 0, sum(_num_requests(action) for action in task.actions)
         start_us = self._clock.now_us()
         body = asyncio.ensure_future(self._body(task))
+        stopped = asyncio.ensure_future(self._stop.wait())
         status, error = "ok", ""
         try:
             deadline = time.monotonic() + timeout_s
-            while not body.done() and time.monotonic() < deadline and not self._client.died:
-                await asyncio.wait({body}, timeout=0.5)
+            while not (body.done() or stopped.done() or self._client.died) and time.monotonic() < deadline:
+                await asyncio.wait({body, stopped}, timeout=0.5, return_when=asyncio.FIRST_COMPLETED)
             if body.done():
                 body.result()
+            elif stopped.done():
+                status = "interrupted"
             else:
                 status = "error" if self._client.died else "timeout"
                 error = "the engine died" if self._client.died else ""
-        except asyncio.CancelledError:
-            status = "interrupted"
         except Exception as failure:  # one stage's failure must not lose the others
             status, error = "error", f"{type(failure).__name__}: {failure}"
         body.cancel()
+        stopped.cancel()
         await asyncio.wait({body}, timeout=5)
         steps = await self._clean_up(status)
         return TaskResult(

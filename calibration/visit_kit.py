@@ -11,8 +11,6 @@ import csv
 import gzip
 import io
 import json
-import re
-import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -33,9 +31,8 @@ from calibration.capture_format import (
     CaptureManifest,
     write_capture,
 )
-from calibration.host_facts import gpu_id, plain
-from calibration.startup_log import startup_phases
-from simulator.catalog import CatalogError, ModelShape, find_model, model_from_config, model_names
+from calibration.host_facts import gpu_id
+from calibration.visit_kit_engine import add_scheduler_settings, captured_engine, logged_version
 
 EXIT_BAD_INPUT: Final = 2
 
@@ -49,13 +46,6 @@ _REGIMES: Final = {
     "long": "long",
     "grow": "starved",
     "starved": "starved",
-}
-_SCHEDULER: Final = {
-    "chunked": "enable_chunked_prefill",
-    "policy": "policy",
-    "reserve_full_isl": "scheduler_reserve_full_isl",
-    "watermark": "watermark",
-    "long_prefill": "long_prefill_token_threshold",
 }
 _GAP_US: Final = 1_000_000
 
@@ -141,9 +131,9 @@ class _Visit:
                 continue
             known[run] = len(self._tables.engines)
             self._tables.engines.append(
-                _engine(run, configuration, ready[run], started.get(run, {}), self._folder)
+                captured_engine(run, configuration, ready[run], started.get(run, {}), self._folder)
             )
-            version = configuration.get("versions", {}).get("vllm") or _logged_version(started.get(run, {}))
+            version = configuration.get("versions", {}).get("vllm") or logged_version(started.get(run, {}))
             if version is None:
                 raise CaptureError(f"{self._folder / 'meta.jsonl'}: {run}: versions.vllm: is missing")
             self._tables.manifests.append({**configuration, "vllm": version})
@@ -255,7 +245,7 @@ class _Visit:
                 run, engine, number = line["run"], known.get(line["run"], -1), 0
                 names, prompts, batch, entered = {}, {}, {}, set()
                 if engine >= 0:
-                    _complete(self._tables.engines[engine], line["config"])
+                    add_scheduler_settings(self._tables.engines[engine], line["config"])
             elif kind == "req":
                 names[line["i"]], prompts[line["i"]] = line["id"], line.get("p") or 0
             elif kind == "s" and engine >= 0:
@@ -332,82 +322,6 @@ class _Visit:
                 except (KeyError, ValueError) as error:
                     raise CaptureError(f"{path}: {type(error).__name__}: {error}") from None
                 self._tables.device.append(sample)
-
-
-def _shape(resolved: dict[str, Any], folder: Path) -> ModelShape:
-    configuration = resolved.get("model_config", {}).get("hf_config")
-    if not isinstance(configuration, dict):
-        raise CaptureError(f"{folder / 'meta.jsonl'}: resolved.model_config.hf_config: is missing")
-    with tempfile.TemporaryDirectory() as scratch:
-        path = Path(scratch, "config.json")
-        path.write_text(json.dumps(configuration), encoding="utf-8")
-        try:
-            return model_from_config(path).shape
-        except CatalogError as error:
-            raise CaptureError(f"{folder / 'meta.jsonl'}: hf_config: {error}") from None
-
-
-def _model_name(path: str, shape: ModelShape) -> str:
-    """The catalog's name of a shape; the kit knows models by folders."""
-    same = [name for name in model_names() if find_model(name).shape == shape]
-    return same[0] if same else Path(path).name
-
-
-def _engine(
-    run: str, configuration: dict[str, Any], ready: dict[str, Any], startup: dict[str, Any], folder: Path
-) -> CapturedEngine:
-    resolved = configuration["resolved"]
-    model, cache = resolved["model_config"], resolved["cache_config"]
-    scheduler, parallel = resolved["scheduler_config"], resolved["parallel_config"]
-    shape = _shape(resolved, folder)
-    phases = startup.get("phases", [])
-    ready_s = next((at for name, at, _ in phases if name == "ready"), None)
-    eager = bool(model.get("enforce_eager"))
-    cached = any(name == "compile_cached" for name, _, _ in phases)
-    lines = [(float(at), str(text)) for _, at, text in phases]
-    backend = next((text for name, _, text in phases if name == "attention"), "")
-    mode = str(ready.get("cudagraph_mode")).rpartition(".")[2].partition(":")[0]
-    return CapturedEngine(
-        name=run,
-        model=_model_name(configuration["args"]["model"], shape),
-        shape=shape,
-        dtype=str(model.get("dtype", "bfloat16")).removeprefix("torch."),
-        kv_cache_dtype=str(cache.get("cache_dtype", "auto")),
-        quantisation=model.get("quantization"),
-        tp=parallel["tensor_parallel_size"],
-        pp=parallel["pipeline_parallel_size"],
-        num_gpu_blocks=ready["num_gpu_blocks"],
-        block_size=ready["block_size"],
-        max_model_len=model["max_model_len"],
-        max_num_batched_tokens=scheduler["max_num_batched_tokens"],
-        max_num_seqs=scheduler["max_num_seqs"],
-        gpu_memory_utilization=cache["gpu_memory_utilization"],
-        enforce_eager=eager,
-        async_scheduling=bool(scheduler["async_scheduling"]),
-        enable_prefix_caching=bool(cache["enable_prefix_caching"]),
-        scheduler={},
-        attention_backend=backend.partition(" attention backend")[0].rpartition("Using ")[2] or None,
-        cudagraph_mode=mode,
-        cudagraph_sizes=ready.get("cudagraph_sizes") or [],
-        compile_cache="none" if eager else "warm" if cached else "cold",
-        startup=[] if ready_s is None else startup_phases(lines, 0.0, float(ready_s)),
-        resolved=plain(resolved),
-    )
-
-
-def _logged_version(startup: dict[str, Any]) -> str | None:
-    """VLLM's version by its own log; a build under another name has none in its metadata."""
-    found = re.search(
-        r"V1 LLM engine \(v([\d.]+)", " ".join(text for _, _, text in startup.get("phases", []))
-    )
-    return found[1] if found else None
-
-
-def _complete(engine: CapturedEngine, told: dict[str, Any]) -> None:
-    """What the scheduler itself said of its settings."""
-    engine.scheduler.update(
-        {ours: told[theirs] for theirs, ours in _SCHEDULER.items() if told.get(theirs) is not None}
-    )
 
 
 def convert(folders: list[Path], out: Path, *, gpu: str | None = None) -> CaptureManifest:

@@ -10,6 +10,7 @@ import shutil
 import signal
 import time
 from collections.abc import AsyncIterator, Iterable
+from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Any
 
@@ -114,7 +115,8 @@ class VllmEngine:
         try:
             self._config, engine_class, usage = self._configure()
             # Ctrl-C reaches every process of the terminal; the engine must live until its trace is written.
-            # Its processes inherit what is blocked here.
+            # Its processes inherit what is blocked here. (Starting multiprocessing's tracker unblocks it again.)
+            resource_tracker.ensure_running()
             signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
             try:
                 self._engine = engine_class.from_vllm_config(

@@ -100,16 +100,19 @@ def traces_of(capture: Capture) -> Iterator[RealTrace]:
             for number, request in enumerate(requests)
             if request["engine"] == engine and request["status"] != "finished"
         }
+        aborts = [
+            (place, number)
+            for place, step in enumerate(steps)
+            for number in step["finished"]
+            if number in ended_early
+        ]
+        # No step came after the end of those that the capture itself ended.
+        aborts += [(len(steps), number) for number in sorted(ended_early - {number for _, number in aborts})]
         yield RealTrace(
             source=f"{manifest.plan}/{facts.name}: vLLM {manifest.versions['vllm']} on {manifest.gpu}, {facts.model}",
             config=engine_config(capture, engine),
             arrivals=[(step, request) for step, _, request in sorted(arrivals, key=lambda a: a[:2])],
-            aborts=[
-                (place, number)
-                for place, step in enumerate(steps)
-                for number in step["finished"]
-                if number in ended_early
-            ],
+            aborts=aborts,
             steps=[_step_record(step) for step in steps],
             finished_before=[step["finished"] for step in steps],
             stages=[step["stage"] for step in steps],

@@ -58,8 +58,8 @@ class Session:
             while not when(self.folder.manifest):
                 await asyncio.sleep(0.001)
             await asyncio.sleep(0.5)
-            task.cancel()
-            await asyncio.wait({task})
+            self.run.interrupt()
+            await task
 
         asyncio.run(interrupt())
 
