@@ -122,12 +122,26 @@ def run_loop(capture_folders: Iterable[Path], out: Path, model: str | None = Non
     return differing, text
 
 
+def _capture(plan: Path, out: Path, resume: bool) -> int:
+    """Capture in a process of its own: vLLM changes signal handlers and the environment for good."""
+    command = [sys.executable, "-m", "calibration.capture", "--plan", str(plan), "--out", str(out)]
+    path = os.pathsep.join(filter(None, [str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH")]))
+    environment = {**os.environ, "PYTHONPATH": path}
+    with subprocess.Popen(command + ["--resume"] * resume, env=environment) as process:
+        while True:
+            try:
+                return process.wait()
+            except KeyboardInterrupt:
+                continue  # It got the signal too, keeps what it has and says so.
+
+
 def main(
     out: Annotated[Path, typer.Option(help="folder for the capture, the profile, its plots and the report")],
     plan: Annotated[Path, typer.Option(help="plan's file, or the name of a shipped one")] = Path("cpu-tiny"),
     capture: Annotated[
         list[Path] | None, typer.Option(help="start from this capture; may be given several times")
     ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="go on with an interrupted capture")] = False,
     model: Annotated[str | None, typer.Option(help="which model, if the captures hold several")] = None,
 ) -> None:
     """Capture a real engine, fit a profile, simulate its validation loads and compare."""
@@ -135,11 +149,7 @@ def main(
     folders = list(capture or ())
     if not folders:
         folders = [out / "capture"]
-        command = [sys.executable, "-m", "calibration.capture", "--plan", str(plan), "--out", str(folders[0])]
-        # A process of its own: vLLM changes signal handlers and the environment for good.
-        repository = str(Path(__file__).parents[1])
-        path = os.pathsep.join(filter(None, [repository, os.environ.get("PYTHONPATH")]))
-        code = subprocess.run(command, env={**os.environ, "PYTHONPATH": path}, check=False).returncode
+        code = _capture(plan, folders[0], resume)
         if code:
             raise typer.Exit(code)
     captured = time.monotonic()

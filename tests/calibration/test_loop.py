@@ -57,3 +57,12 @@ def test_what_is_no_capture_is_an_error(tmp_path: Path) -> None:
     code, output = _run("--capture", str(tmp_path / "none"), "--out", str(tmp_path / "out"))
     assert code == 2
     assert "manifest.json" in output
+
+
+def test_a_capture_that_fails_ends_the_loop_with_its_exit_code(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    code, _ = _run("--plan", str(tmp_path / "none.yaml"), "--out", str(tmp_path / "out"))
+    assert code == 2
+    assert "none.yaml" in capfd.readouterr().err
+    assert not (tmp_path / "out" / "profile.yaml").exists()
