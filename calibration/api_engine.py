@@ -60,9 +60,11 @@ def api_manifest(plan: LoadedPlan, url: str, gpu: str | None) -> CaptureManifest
     if gpu != "CPU" and gpu_id(f"NVIDIA {gpu}") is None:
         raise CaptureError(f"--gpu: the catalog has no {gpu!r}")
     found = json.loads(_get(url, "/version"))
-    own = versions()
     manifest = new_manifest(
-        plan, gpu=gpu, device_name=gpu, versions={"python": own["python"], "vllm": str(found.get("version"))}
+        plan,
+        gpu=gpu,
+        device_name=gpu,
+        versions={"python": versions()["python"], "vllm": str(found.get("version"))},
     )
     manifest.notes.append("captured over the API of a running server: host facts are the client's")
     return manifest

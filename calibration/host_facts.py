@@ -37,14 +37,14 @@ def gpu_id(device_name: str) -> str | None:
 
 
 def versions(**more: str | None) -> dict[str, str]:
-    """Versions of what times depend on; ``more`` adds (a driver's, say)."""
+    """Versions of what times depend on; ``more`` adds (a driver's, say) what no package's metadata tells."""
     found: dict[str, str | None] = {"python": platform.python_version()}
-    for name in ("torch", "triton", "transformers", "flashinfer-python"):
+    for name in ("vllm", "torch", "triton", "transformers", "flashinfer-python"):
         try:
             found[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             found[name] = None
-    found |= more
+    found |= {name: version for name, version in more.items() if not found.get(name)}
     return {name: value for name, value in found.items() if value}
 
 

@@ -60,6 +60,7 @@ def test_plain_json_names_no_machine() -> None:
 
 
 def test_versions_and_host() -> None:
-    assert versions(driver=None, vllm="0.32.0")["vllm"] == "0.32.0"
+    assert versions(driver="580.1")["driver"] == "580.1"
     assert "driver" not in versions(driver=None)
+    assert versions(python="1")["python"] != "1"
     assert host()["cores"] >= 1
