@@ -7,7 +7,7 @@ ARGS ?=
 COMPILED := $(wildcard simulator/engines/*.py simulator/engines/vllm/*.py) simulator/kv_cache/content.py \
 	simulator/records/itl.py simulator/step_time/tables.py
 
-.PHONY: run test bench validate-scheduler capture-test calibrate-cpu setup setup-test lint types unit docs pure clean
+.PHONY: run test bench validate-scheduler capture-test calibrate-cpu profiles heldout setup setup-test lint types unit docs pure clean
 
 setup: .venv/.installed
 .venv/.installed: pyproject.toml setup.py $(COMPILED)
@@ -54,6 +54,13 @@ capture-test: setup  ## Capture a tiny model with a real vLLM on this machine; t
 CALIBRATION ?= results/calibrate-cpu
 calibrate-cpu: setup  ## Capture a tiny model with vLLM on this CPU, fit, simulate its loads, compare; under 10 minutes.
 	$(VLLM_PYTHON) -m calibration.loop --plan cpu-tiny --out $(CALIBRATION)
+
+TABLES ?=
+profiles: setup  ## Remake the shipped profiles from the operator tables in TABLES.
+	$(BIN)/python -m calibration.shipped --tables $(TABLES)
+
+heldout: setup  ## Print the errors of composed profiles; TABLES as above.
+	$(BIN)/python -m calibration.heldout --tables $(TABLES)
 
 docs:  ## Write the reference pages from the code.
 	$(BIN)/python -m simulator.scenario.reference docs/reference
