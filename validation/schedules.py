@@ -77,7 +77,7 @@ class Schedule:
     def from_json(data: dict[str, Any]) -> Schedule:
         arrivals = []
         for t, values in data["arrivals"]:
-            arrivals.append((t, request_of(values)))
+            arrivals.append((t, _request_of(values)))
         return Schedule(
             config=EngineConfig(**data["config"]),
             step_time=LinearStepTime(**data["step_time"]),
@@ -87,7 +87,7 @@ class Schedule:
         )
 
 
-def request_of(values: list[Any]) -> EngineRequest:
+def _request_of(values: list[Any]) -> EngineRequest:
     """A request from its fields in order, as JSON gives them back."""
     known = dict(zip(_FIELDS, values, strict=True))
     return EngineRequest(**known | {"segments": tuple((content, end) for content, end in known["segments"])})
