@@ -7,8 +7,8 @@ ARGS ?=
 COMPILED := $(wildcard simulator/engines/*.py simulator/engines/vllm/*.py) simulator/kv_cache/content.py \
 	simulator/records/itl.py simulator/step_time/tables.py
 
-.PHONY: run test bench validate-scheduler capture-test profiles heldout accuracy setup setup-test lint types unit docs \
-	pure clean
+.PHONY: run test bench validate-scheduler capture-test calibrate-cpu profiles heldout accuracy setup setup-test lint types \
+	unit docs pure clean
 
 setup: .venv/.installed
 .venv/.installed: pyproject.toml setup.py $(COMPILED)
@@ -51,6 +51,10 @@ validate-scheduler: setup  ## Compare the engines with vLLM's own scheduler; wit
 
 capture-test: setup  ## Capture a tiny model with a real vLLM on this machine; two minutes.
 	$(VLLM_PYTHON) -m pytest -m vllm tests/calibration/test_real_vllm.py
+
+CALIBRATION ?= results/calibrate-cpu
+calibrate-cpu: setup  ## Capture a tiny model with vLLM on this CPU, fit, simulate its loads, compare; under 10 minutes.
+	$(VLLM_PYTHON) -m calibration.loop --plan cpu-tiny --out $(CALIBRATION)
 
 TABLES ?=
 profiles: setup  ## Remake the shipped profiles from the operator tables in TABLES.

@@ -170,8 +170,8 @@ def replay(
     samples = _Sampler(clock, engine, replica, client, to_ps(sample_s))
     with deferred_signals() as deliver_signals:
         # An engine that can do nothing more (a request that never fits) leaves the clock without events.
-        while not client.idle and clock.peek() != float("inf"):
-            clock.run(until=max(clock.now + _SLICE_PS, int(clock.peek()) + 1))
+        while not client.idle and (next_ps := clock.next_ps()) is not None:
+            clock.run(until=max(clock.now + _SLICE_PS, next_ps + 1))
             deliver_signals()
     replica.catch_up()
     client.finish()
