@@ -7,7 +7,8 @@ ARGS ?=
 COMPILED := $(wildcard simulator/engines/*.py simulator/engines/vllm/*.py) simulator/kv_cache/content.py \
 	simulator/records/itl.py simulator/step_time/tables.py
 
-.PHONY: run test bench validate-scheduler capture-test calibrate-cpu profiles heldout setup setup-test lint types unit docs pure clean
+.PHONY: run test bench validate-scheduler capture-test calibrate-cpu profiles heldout accuracy setup setup-test lint types \
+	unit docs pure clean
 
 setup: .venv/.installed
 .venv/.installed: pyproject.toml setup.py $(COMPILED)
@@ -64,6 +65,9 @@ heldout: setup  ## Print the errors of composed profiles; TABLES as above.
 
 docs:  ## Write the reference pages from the code.
 	$(BIN)/python -m simulator.scenario.reference docs/reference
+
+accuracy: setup  ## Write docs/accuracy.md from the committed results of validation.
+	$(BIN)/python -m validation.accuracy_page
 
 pure:  ## Remove compiled modules: the Python files run as they are.
 	rm -f *.so $$(find simulator -name '*.so')

@@ -56,6 +56,10 @@ class Clock:
         self._number += 1
         heappush(self._entries, (t_ps, priority, self._number, callback, argument))
 
+    def next_ps(self) -> int | None:
+        """When the next thing is due; None if nothing is."""
+        return self._entries[0][0] if self._entries else None
+
     # --- processes --------------------------------------------------------------------------------------
 
     def process(self, generator: Generator[Event, Any, Any]) -> Process:
