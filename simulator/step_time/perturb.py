@@ -19,7 +19,11 @@ PURPOSE: Final = "step_time.perturbed"
 
 _FIELDS: Final[dict[str, tuple[tuple[str, str], ...]]] = {
     "dense": (("dense", "us"), ("per_sequence", "us"), ("", "overhead_us"), ("", "eager_floor_us")),
-    "decode_attention": (("decode_attention", "base_us"), ("decode_attention", "per_context_token_ns")),
+    "decode_attention": (
+        ("decode_attention", "base_us"),
+        ("decode_attention", "per_context_token_ns"),
+        ("decode_attention", "longest_context_ns"),
+    ),
     "prefill_attention": (
         ("prefill_attention", "base_us"),
         ("prefill_attention", "per_context_token_ns"),
@@ -29,6 +33,7 @@ _FIELDS: Final[dict[str, tuple[tuple[str, str], ...]]] = {
         ("mixed_attention", "base_us"),
         ("mixed_attention", "per_context_token_ns"),
         ("mixed_attention", "above_knee_ns"),
+        ("mixed_attention", "longest_context_ns"),
     ),
 }
 """(part of the terms, field) that a group's factor scales."""
