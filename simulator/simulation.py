@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from simulator import __version__
@@ -30,6 +31,8 @@ from simulator.interrupts import deferred_signals
 from simulator.metrics.facts import PoolLedger, RunFacts, StepTimeTrust
 from simulator.metrics.summary import SUMMARY_COLUMNS, summarise
 from simulator.resolve import ReplicaPlan, pod_spec, pool_prices, resolve_replica
+from simulator.step_time import ProfileError
+from simulator.step_time.validated import validated_errors
 from simulator.timeline import TimelineSampler
 from simulator.units import to_ps, to_s
 from simulator.workload import WorkloadSource
@@ -58,13 +61,21 @@ class Simulation:
     """
 
     def __init__(
-        self, loaded: LoadedScenario, recorder: Recorder, *, seed: int | None = None, replication: int = 0
+        self,
+        loaded: LoadedScenario,
+        recorder: Recorder,
+        *,
+        seed: int | None = None,
+        replication: int = 0,
+        profile_draw: int | None = None,
     ) -> None:
         scenario = loaded.scenario
         self.loaded = loaded
         self.recorder = recorder
         self.seed = scenario.seed if seed is None else seed
         self.plan: ReplicaPlan = resolve_replica(loaded)
+        if profile_draw is not None:
+            self.plan = _drawn(loaded, self.plan, self.seed, profile_draw)
         prices, self._price_notes = pool_prices(loaded, self.plan)
         self._duration_ps = to_ps(scenario.duration)
         self._end_ps = self._duration_ps + to_ps(scenario.drain)
@@ -175,6 +186,10 @@ class Simulation:
                 known_error={
                     fit.regime.replace("_", " "): fit.mean_abs_pct / 100 for fit in trust.profile.fit_error
                 },
+                validated=tuple(
+                    entry.model_dump(exclude={"profile", "source"})
+                    for entry in validated_errors(trust.profile.name)
+                ),
                 out_of_range={
                     kind: count for kind, count in trust.step_time.range_violations.items() if count
                 },
@@ -280,6 +295,14 @@ class Simulation:
             "Preempted",
             f"request {request_id_of(attempt.attempt_id)} lost its KV blocks and is computed again",
         )
+
+
+def _drawn(loaded: LoadedScenario, plan: ReplicaPlan, seed: int, draw: int) -> ReplicaPlan:
+    """The plan with step times of a draw of the profile; the same in every replication."""
+    try:
+        return replace(plan, step_time=plan.step_time.drawn(Draws(seed), draw))
+    except ProfileError as error:
+        raise loaded.error(str(error), "engine", "profile") from None
 
 
 def digest(loaded: LoadedScenario) -> str:

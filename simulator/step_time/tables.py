@@ -91,6 +91,7 @@ class ProfileStepTime:
     ) -> None:
         self.profile = profile
         self.enforce_eager = enforce_eager
+        self._sizes = max_num_seqs, max_num_batched_tokens
         self.range_violations: dict[str, int] = {
             "decode_requests": 0,
             "context_tokens": 0,
@@ -118,6 +119,17 @@ class ProfileStepTime:
         self._requests_size = 0
         self._grow_tokens(max(max_num_batched_tokens, self._captured[-1] if self._captured else 1))
         self._grow_requests(max_num_seqs)
+
+    def with_profile(self, profile: StepTimeProfile) -> ProfileStepTime:
+        """Times of another profile under the same flags."""
+        max_num_seqs, max_num_batched_tokens = self._sizes
+        return ProfileStepTime(
+            profile,
+            enforce_eager=self.enforce_eager,
+            max_num_seqs=max_num_seqs,
+            max_num_batched_tokens=max_num_batched_tokens,
+            capture_sizes=self._captured or None,
+        )
 
     def _grow_tokens(self, largest: int) -> None:
         """Extend the tables indexed by tokens of the step or of a chunk to ``largest``."""
