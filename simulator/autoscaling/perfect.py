@@ -89,7 +89,9 @@ def plan(arrivals_ps: Iterable[int], spec: PerfectSpec) -> Plan:
             ordered = max(0, start - spec.lead_ps)
             changes[ordered] = changes.get(ordered, 0) + 1
             changes[end] = changes.get(end, 0) - 1
-    times, sizes, size = [], [], 0
+    times: list[int] = []
+    sizes: list[int] = []
+    size = 0
     for time in sorted(changes):
         if changes[time] or not times:
             size += changes[time]

@@ -169,8 +169,8 @@ def alarm_state(alarm: Alarm, values: Sequence[float | None]) -> AlarmState:
     INSUFFICIENT_DATA if there are no values at all, OK otherwise. CloudWatch also looks at a few older periods to fill
     gaps; that is left out.
     """
-    window = list(values[-alarm.periods :])
-    window = [None] * (alarm.periods - len(window)) + window
+    given = values[-alarm.periods :]
+    window: list[float | None] = [*(None for _ in range(alarm.periods - len(given))), *given]
     if alarm.missing_data in ("breaching", "notBreaching"):
         breaching = sum(
             alarm.missing_data == "breaching" if value is None else _breaches(alarm, value)
