@@ -7,7 +7,7 @@ read per pod; an Object metric is the sum over all series of its name; an Extern
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Container, Generator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -35,14 +35,18 @@ if TYPE_CHECKING:
     from simulator.autoscaling.autoscaler import MetricsReader, Point, Services
     from simulator.autoscaling.hpa_spec import MetricSpec
     from simulator.cluster.pods import Pod
-    from simulator.scenario.autoscaling import HpaPolicy
+    from simulator.scenario.autoscaling_kinds import HpaController as HpaControllerSection
 
 _TOLD_OTHERWISE: Final = ("SucceededRescale", "SucceededGetScale", "ReadyForNewScale")
 """Reasons of AbleToScale that every quiet pass and every rescale brings; the rescale has its own event."""
 
 
 def validate_metrics(
-    metrics: Sequence[MetricSpec], reader: MetricsReader, *, manifest: Path | None = None
+    metrics: Sequence[MetricSpec],
+    reader: MetricsReader,
+    *,
+    manifest: Path | None = None,
+    served: Container[str] = (),
 ) -> None:
     """Refuse a manifest whose metrics nothing in the simulation has.
 
@@ -50,11 +54,14 @@ def validate_metrics(
         metrics: ``spec.metrics`` of the autoscaler.
         reader: where they are read.
         manifest: the autoscaler's file, for the message.
+        served: External metrics that another metrics server answers.
 
     Raises:
         ScenarioError: names the metric's key and what there is.
     """
     for index, metric in enumerate(metrics):
+        if metric.type == "External" and metric.name in served:
+            continue
         exported = reader.exported(metric.name)
         if metric.type in ("Resource", "ContainerResource"):
             reason = (
@@ -107,7 +114,7 @@ def _pod(pod: Pod) -> types.Pod:
     )
 
 
-def controller(policy: HpaPolicy) -> HpaController:
+def controller(policy: HpaControllerSection) -> HpaController:
     """The controller that a scenario describes.
 
     Raises:
@@ -138,6 +145,7 @@ class HpaLoop:
         policy: the controller's flags.
         manifest: the autoscaler's file, for error messages.
         ambiguous: whether another HorizontalPodAutoscaler selects the same pods.
+        external: External metrics that another metrics server answers, by name: the reading at an instant.
 
     Raises:
         ScenarioError: the spec names a metric that nothing exports.
@@ -150,12 +158,14 @@ class HpaLoop:
         services: Services,
         name: str,
         spec: HpaSpec,
-        policy: HpaPolicy,
+        policy: HpaControllerSection,
         *,
         manifest: Path | None = None,
         ambiguous: bool = False,
+        external: Mapping[str, Callable[[int], types.Reading]] | None = None,
     ) -> None:
-        validate_metrics(spec.metrics, services.metrics, manifest=manifest)
+        self._external: Final = external or {}
+        validate_metrics(spec.metrics, services.metrics, manifest=manifest, served=self._external)
         self.name = name
         self.state = HpaState()
         self.passes = 0
@@ -214,6 +224,8 @@ class HpaLoop:
         return decision
 
     def _reading(self, metric: MetricSpec, pods: tuple[Pod, ...]) -> types.Reading:
+        if metric.type == "External" and metric.name in self._external:
+            return self._external[metric.name](self._env.now)
         points = self._services.metrics.latest(metric.name, self._env.now)
         if metric.type == "External":
             return types.ExternalValues(tuple(_milli(point.value) for point in points.values()))

@@ -10,9 +10,8 @@ Source: kedacore/keda@8b4f083c, pkg/scaling/executor/scale_scaledobjects.go (ope
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, replace
-from typing import Final, Literal
+from typing import Literal
 
 from simulator.autoscaling.decision import Decision
 from simulator.autoscaling.hpa_spec import Behavior, HpaSpec, MetricSpec, MetricTarget
@@ -168,8 +167,7 @@ def read_trigger(
 ) -> tuple[KedaState, ExternalValues | MetricError]:
     """What KEDA's metrics server answers the HPA for one trigger.
 
-    Failures are counted here, on the HPA's reads, and not by the operator's polls: at 0 replicas, where the HPA
-    sleeps, no fallback begins.
+    Failures count on the HPA's reads and on the operator's polls alike, so more often than once a polling interval.
 
     Args:
         state: the state.
@@ -220,34 +218,3 @@ def hpa_spec_of(spec: KedaSpec) -> HpaSpec:
         metrics=tuple(metrics),
         behavior=spec.behavior,
     )
-
-
-_STRINGS: Final = re.compile(r"\"(?:\\.|[^\"\\])*\"|'(?:\\.|[^'\\])*'|`[^`]*`")
-_SELECTORS: Final = re.compile(r"\{[^{}]*\}|\[[^\[\]]*\]")
-_ONE_ELEMENT: Final = re.compile(
-    r"\b(?:sum|avg|min|max|count|group|stddev|stdvar|quantile|scalar|vector|absent|absent_over_time)\s*"
-    r"(?:\(|by\b|without\b)",
-    re.IGNORECASE,
-)
-_GROUPED: Final = re.compile(r"\b(?:by|without)\s*\(([^()]*)\)", re.IGNORECASE)
-
-
-def lint_query(query: str) -> str | None:
-    """Why a PromQL query may return several elements, which KEDA's Prometheus scaler refuses; None if it seems not.
-
-    A plain look at the text, no parser: it wants an aggregation, and no ``by (...)`` but by ``le``, which
-    histogram_quantile takes away again.
-    """
-    text = _SELECTORS.sub("", _STRINGS.sub('""', query))
-    if not _ONE_ELEMENT.search(text):
-        return (
-            "returns one element per pod, and KEDA fails on more than one: it works with a single pod and breaks "
-            "when it scales up; wrap it in sum()"
-        )
-    for labels in _GROUPED.findall(text):
-        names = {name.strip() for name in labels.split(",") if name.strip()}
-        if names - {"le"}:
-            return (
-                f"may return one element for each {', '.join(sorted(names))}, and KEDA fails on more than one"
-            )
-    return None

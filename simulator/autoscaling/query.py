@@ -179,7 +179,7 @@ def _value(node: Any, reader: MetricsReader, now: int) -> Value:
         case promql.UnaryExpr():
             return _map(lambda x: -x, _value(node.expr, reader, now))
         case promql.VectorSelector():
-            return {target: point.value for target, point in reader.latest(node.name, now).items()}
+            return {target: point.value for target, point in reader.latest(str(node.name), now).items()}
         case promql.AggregateExpr():
             return _aggregate(node, _value(node.expr, reader, now))
         case promql.BinaryExpr():
@@ -212,7 +212,9 @@ def _binary(node: Any, reader: MetricsReader, now: int) -> Value:
         return _matched(_ARITHMETIC[name], left, right)
     compare = _COMPARISONS[name]
     modifier = node.modifier
-    if (modifier is not None and modifier.return_bool) or not (isinstance(left, dict) or isinstance(right, dict)):
+    if (modifier is not None and modifier.return_bool) or not (
+        isinstance(left, dict) or isinstance(right, dict)
+    ):
         return _matched(lambda a, b: float(compare(a, b)), left, right)
     # A comparison filters: the left element stays where it holds, against a scalar the vector's.
     if isinstance(left, dict):

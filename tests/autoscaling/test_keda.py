@@ -17,7 +17,6 @@ from simulator.autoscaling.keda import (
     Trigger,
     decide,
     hpa_spec_of,
-    lint_query,
     read_trigger,
 )
 from simulator.units import PS_PER_S as S
@@ -158,30 +157,3 @@ def test_the_hpa_lands_on_the_fallback_size() -> None:
 
 def test_at_zero_the_hpa_sleeps() -> None:
     assert _hpa_size(SPEC, ExternalValues((23_000,)), 0) == 0
-
-
-@pytest.mark.parametrize(
-    "query",
-    [
-        "vllm:num_requests_waiting",
-        'vllm:num_requests_waiting{model="sum(x)"}',
-        "rate(vllm:request_success_total[1m])",
-        "sum by (pod) (vllm:num_requests_waiting)",
-        "max(x) by (instance)",
-    ],
-)
-def test_lint_finds_queries_of_several_elements(query: str) -> None:
-    assert lint_query(query)
-
-
-@pytest.mark.parametrize(
-    "query",
-    [
-        "sum(vllm:num_requests_waiting)",
-        'avg(vllm:kv_cache_usage_perc{namespace="llm"})',
-        "histogram_quantile(0.95, sum by (le) (rate(vllm:time_to_first_token_seconds_bucket[1m])))",
-        "scalar(x)",
-    ],
-)
-def test_lint_passes_queries_of_one_element(query: str) -> None:
-    assert lint_query(query) is None
