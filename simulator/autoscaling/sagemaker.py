@@ -275,7 +275,7 @@ def decide(state: SageMakerState, snapshot: SageMakerSnapshot, now: int) -> tupl
         _wish(policy, values, capacity, base_out, capacity)
         for policy, values in zip(snapshot.policies, snapshot.series, strict=True)
     ]
-    text = "; ".join(wish.text for wish in wishes)
+    text = "alarms say: " + "; ".join(wish.text for wish in wishes)
 
     def limited(size: int) -> int:
         return max(snapshot.min_capacity, min(snapshot.max_capacity, size))
