@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
+from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
 from simulator import __version__
@@ -18,6 +19,7 @@ from simulator.attempts import Attempt, request_id_of
 from simulator.autoscaling.autoscaler import Services
 from simulator.autoscaling.exporters import PodExporters, gateway_exporter
 from simulator.autoscaling.floors import Floors
+from simulator.autoscaling.metrics_server import MetricsServer, pod_template
 from simulator.autoscaling.scrape import Scraper
 from simulator.autoscaling.wiring import initial_replicas, make_autoscalers
 from simulator.clients.client import Client
@@ -223,8 +225,13 @@ class Simulation:
             new_reader=self._scraper,
             draws=self._draws,
             sink=self.recorder,
+            resources=cache(self._metrics_server),
         )
         return make_autoscalers(self.loaded, services)
+
+    def _metrics_server(self) -> MetricsServer:
+        config, template = self.loaded.scenario.fleet.resource_metrics, pod_template(self.loaded.deployment)
+        return MetricsServer(self.clock, self.cluster, self._draws, config, template)
 
     def _scraper(self, job: str, interval_s: float, delay_s: float) -> Scraper:
         scrape = self.loaded.scenario.fleet.autoscaling.scrape

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from simulator.autoscaling.floors import Floors
+    from simulator.autoscaling.metrics_server import MetricsServer
     from simulator.clock import Clock
     from simulator.cluster.pods import Pod
     from simulator.draws import Draws
@@ -142,6 +143,7 @@ class Services:
             interval in seconds, delay in seconds from a sample until a query finds it.
         draws: the run's draws.
         sink: gets the events.
+        resources: the cluster's metrics-server, which begins to measure when it is first asked for; None without one.
     """
 
     clock: Clock
@@ -151,3 +153,4 @@ class Services:
     new_reader: Callable[[str, float, float], MetricsReader]
     draws: Draws
     sink: RecordSink
+    resources: Callable[[], MetricsServer] | None = None
