@@ -57,6 +57,10 @@ class ReplicaPlan:
     gpu_memory_used_bytes: float
     notes: tuple[str, ...]
 
+    def frontend_in_of(self, prompt_tokens: int) -> int:
+        """Time from the server's HTTP front end to the engine's queue, in picoseconds."""
+        return self.frontend_in_ps + self.frontend_in_ps_per_token * prompt_tokens
+
 
 def resolve_replica(loaded: LoadedScenario) -> ReplicaPlan:
     """Everything about a replica that does not change during a run.

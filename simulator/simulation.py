@@ -19,6 +19,7 @@ from simulator.attempts import Attempt, request_id_of
 from simulator.autoscaling.autoscaler import Services
 from simulator.autoscaling.exporters import PodExporters, gateway_exporter
 from simulator.autoscaling.floors import Floors
+from simulator.autoscaling.latencies import Latencies, ServerLatencies
 from simulator.autoscaling.metrics_server import MetricsServer, pod_template
 from simulator.autoscaling.scrape import Scraper
 from simulator.autoscaling.wiring import initial_replicas, make_autoscalers
@@ -39,7 +40,9 @@ from simulator.units import to_ps, to_s
 from simulator.workload import WorkloadSource
 
 if TYPE_CHECKING:
+    from simulator.attempts import AttemptListener
     from simulator.autoscaling.autoscaler import Autoscaler
+    from simulator.engines.protocol import ItlSink
     from simulator.records.recorder import Recorder
     from simulator.scenario.load import LoadedScenario
 
@@ -92,6 +95,7 @@ class Simulation:
             deployment="vllm" if loaded.deployment is None else loaded.deployment.metadata.name,
         )
         self._draws = draws
+        self._latencies = Latencies()
         self._router_scraper = self._scraper_for_router()
         self.client = Client(
             clock,
@@ -242,7 +246,9 @@ class Simulation:
             interval_s=interval_s,
             delay_s=delay_s,
             staleness_s=scrape.staleness,
-            exporters=PodExporters(round(self.plan.gpu_memory_used_bytes)),
+            exporters=PodExporters(
+                round(self.plan.gpu_memory_used_bytes), self.plan.gpu.tdp_w, self._latencies
+            ),
             gateway=gateway_exporter(self.gateway, self.client),
             aliases=scrape.metrics,
             job=job,
@@ -262,17 +268,23 @@ class Simulation:
 
     def _make_replica(self, pod: str) -> Replica:
         plan = self.plan
+        listener: AttemptListener = self.gateway
+        itl: ItlSink = self.recorder.itl
+        if self._latencies.wanted:
+            server = ServerLatencies(listener, itl, plan.frontend_in_of)
+            self._latencies.serve(pod, server)
+            listener = itl = server
         engine = make_engine(
             plan.engine,
             plan.step_time.step_time,
-            self.recorder.itl,
+            itl,
             skipping=self.loaded.scenario.engine.engine_impl == "skipping",
         )
         replica = Replica(
             self.clock,
             pod,
             engine,
-            self.gateway,
+            listener,
             frontend_in_ps=plan.frontend_in_ps,
             frontend_in_ps_per_token=plan.frontend_in_ps_per_token,
             frontend_out_ps=plan.frontend_out_ps,

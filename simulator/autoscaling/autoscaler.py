@@ -98,7 +98,10 @@ class MetricsReader(Protocol):
     """
 
     def exported(self, metric: str) -> str | None:
-        """The exporter's name of a metric; None if nothing exports it."""
+        """The exporter's name of a metric; None if nothing exports it.
+
+        Latency histograms are collected only if somebody has asked for one of their series before the run begins.
+        """
 
     def names(self) -> Iterable[str]:
         """All names that can be read, aliases included."""
@@ -121,6 +124,9 @@ class MetricsReader(Protocol):
 
     def max_over_time(self, metric: str, window_s: float, now: int) -> Mapping[str, float]:
         """``max_over_time(metric[window])``."""
+
+    def quantile(self, q: float, histogram: str, window_s: float, now: int) -> float | None:
+        """``histogram_quantile(q, sum by (le) (rate(histogram_bucket[window])))``; None without observations."""
 
 
 def total(by_target: Mapping[str, float] | Mapping[str, Point]) -> float | None:
