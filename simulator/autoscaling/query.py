@@ -5,7 +5,8 @@ labels that tell pods apart (``pod``, ``instance``) are known; all other labels 
 series, so label matchers select everything, and ``by (namespace)`` is one group.
 
 Modelled: selectors, ``sum avg min max count`` with by and without, ``rate increase avg_over_time max_over_time``,
-``scalar vector ceil floor clamp_min clamp_max``, arithmetic, comparisons, ``or``. The rest is refused by name.
+``scalar vector ceil floor clamp_min clamp_max``, ``histogram_quantile`` of ``sum by (le) (rate(..._bucket[...]))``,
+arithmetic, comparisons, ``or``. The rest is refused by name.
 """
 
 from __future__ import annotations
@@ -130,9 +131,33 @@ def _walk(node: Any, metrics: dict[str, None]) -> float:
                 return window.total_seconds()
             if name in ("scalar", "vector", *_PLAIN, *_CLAMPS):
                 return max(_walk(argument, metrics) for argument in node.args)
-            known = ", ".join((*_WINDOWED, "scalar", "vector", *_PLAIN, *_CLAMPS))
+            if name == "histogram_quantile":
+                selector = _quantile_of(node)
+                metrics[selector.vector_selector.name] = None
+                return float(selector.range.total_seconds())
+            known = ", ".join((*_WINDOWED, "histogram_quantile", "scalar", "vector", *_PLAIN, *_CLAMPS))
             raise ValueError(f"{name}() is not modelled; {known} are")
     raise ValueError(f"{type(node).__name__} is not modelled")
+
+
+def _quantile_of(node: Any) -> Any:
+    """The selector of ``histogram_quantile(q, sum by (le) (rate(selector)))``."""
+    quantile, inner = node.args
+    while isinstance(inner, promql.ParenExpr):
+        inner = inner.expr
+    if (
+        isinstance(quantile, promql.NumberLiteral)
+        and isinstance(inner, promql.AggregateExpr)
+        and str(inner.op) == "sum"
+        and inner.modifier is not None
+        and inner.modifier.type == promql.AggModifierType.By
+        and "le" in inner.modifier.labels
+        and not set(inner.modifier.labels) & POD_LABELS
+    ):
+        call = inner.expr
+        if isinstance(call, promql.Call) and call.func.name == "rate":
+            return call.args[0]
+    raise ValueError("histogram_quantile is modelled over sum by (le) (rate(..._bucket[...])) alone")
 
 
 def _groups_pods(node: Any) -> bool:
@@ -164,7 +189,7 @@ def _several(node: Any) -> str | None:
         case promql.BinaryExpr():
             return _several(node.lhs) or _several(node.rhs)
         case promql.Call():
-            if node.func.name in ("scalar", "vector"):
+            if node.func.name in ("scalar", "vector", "histogram_quantile"):
                 return None
             return _several(node.args[0])
     return "a selector has one element for each pod"
@@ -241,6 +266,11 @@ def _matched(function: Callable[[float, float], float], left: Value, right: Valu
 
 def _call(node: Any, reader: MetricsReader, now: int) -> Value:
     name = node.func.name
+    if name == "histogram_quantile":
+        selector = _quantile_of(node)
+        window_s = selector.range.total_seconds()
+        quantile = reader.quantile(float(node.args[0].val), selector.vector_selector.name, window_s, now)
+        return {} if quantile is None else {"": quantile}
     if name in _WINDOWED:
         metric, window_s = node.args[0].vector_selector.name, node.args[0].range.total_seconds()
         if name == "avg_over_time":

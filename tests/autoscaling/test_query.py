@@ -39,6 +39,9 @@ class Reader:
 
     max_over_time = avg_over_time
 
+    def quantile(self, q: float, histogram: str, window_s: float, now: int) -> float | None:
+        return q * window_s if histogram == "ttft_bucket" else None
+
 
 @pytest.mark.parametrize(
     ("text", "expected"),
@@ -67,6 +70,8 @@ class Reader:
         ("clamp_max(sum(waiting), 5)", {"": 5.0}),
         ("ceil(avg(waiting) / 2)", {"": 2.0}),
         ("-sum(waiting)", {"": -9.0}),
+        ("histogram_quantile(0.95, sum by (le) (rate(ttft_bucket[1m])))", {"": 57.0}),
+        ("histogram_quantile(0.95, sum(rate(other_bucket[1m])) by (le, model_name))", {}),
     ],
 )
 def test_values(text: str, expected: object) -> None:
