@@ -57,11 +57,14 @@ def _make(loaded: LoadedScenario, entry: LoadedPolicy, services: Services, *, am
 
 
 def initial_replicas(loaded: LoadedScenario) -> int:
-    """Replicas at time 0: the scenario's, else the Deployment's, else the largest minimum of the policies, else 1."""
+    """Replicas at time 0: the scenario's, else the Deployment's, else the largest minimum of the policies, at least 1.
+
+    A target that starts at 0 is asleep for an HPA that has not put it there: it stays so.
+    """
     fleet, deployment = loaded.scenario.fleet, loaded.deployment
     if fleet.replicas is not None:
         return fleet.replicas
     if deployment is not None:
         return deployment.spec.replicas
     minima = [entry.manifest.spec.min_replicas for entry in loaded.policies if entry.manifest is not None]
-    return max((minimum for minimum in minima if minimum is not None), default=1)
+    return max((minimum for minimum in minima if minimum is not None), default=1) or 1
