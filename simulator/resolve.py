@@ -6,7 +6,7 @@ Resolved once per run, before anything is simulated, so that every mistake is to
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from simulator.catalog import CatalogError, Gpu, Model, find_gpu, find_model, find_price, model_from_config
 from simulator.cluster.pods import PodSpec
@@ -22,10 +22,15 @@ from simulator.step_time import (
 from simulator.units import PS_PER_US, to_ps
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from simulator.engines.vllm.config import EngineConfig
     from simulator.scenario.cluster import NodePool
+    from simulator.scenario.engine import EngineSection
+    from simulator.scenario.errors import ScenarioError
     from simulator.scenario.load import LoadedScenario
     from simulator.scenario.manifests.pod_template import Probe as ProbeManifest
+    from simulator.scenario.vllm_config import VllmServeConfig
 
 
 @dataclass(frozen=True)
@@ -62,18 +67,44 @@ class ReplicaPlan:
         return self.frontend_in_ps + self.frontend_in_ps_per_token * prompt_tokens
 
 
-def resolve_replica(loaded: LoadedScenario) -> ReplicaPlan:
+class EngineSource(Protocol):
+    """Where an engine is described: its section, vLLM's configuration, and how to name a mistake in them."""
+
+    @property
+    def engine(self) -> EngineSection: ...
+
+    @property
+    def vllm(self) -> VllmServeConfig: ...
+
+    @property
+    def base_dir(self) -> Path:
+        """Folder that paths in the section are relative to."""
+
+    def error(self, reason: str, *key: str | int) -> ScenarioError:
+        """An error about a key, which begins with ``engine``."""
+
+
+def resolve_replica(
+    loaded: EngineSource, *, model: Model | None = None, trust_num_gpu_blocks: bool = False
+) -> ReplicaPlan:
     """Everything about a replica that does not change during a run.
+
+    Args:
+        loaded: a scenario, or whatever else describes an engine.
+        model: the model, if it is not to be looked up by the name in the vLLM configuration.
+        trust_num_gpu_blocks: ``num-gpu-blocks-override`` is what a real engine had, so that it is not measured
+            against an estimate of what the GPU holds.
 
     Raises:
         ScenarioError: unknown GPU, model or profile; a model that does not fit; flags that vLLM refuses.
     """
-    section, vllm = loaded.scenario.engine, loaded.vllm
+    section, vllm = loaded.engine, loaded.vllm
     try:
         gpu = find_gpu(section.gpu)
     except CatalogError as error:
         raise loaded.error(str(error), "engine", "gpu") from None
-    model = _model(loaded)
+    if model is None:
+        model = _model(loaded)
     if vllm.pipeline_parallel_size > 1:
         raise loaded.error(
             f"pipeline-parallel-size {vllm.pipeline_parallel_size} is not modelled; use tensor parallelism",
@@ -108,7 +139,9 @@ def resolve_replica(loaded: LoadedScenario) -> ReplicaPlan:
         )
     except (CatalogError, ProfileError) as error:
         raise loaded.error(str(error), "engine", "profile") from None
-    blocks, source = _kv_blocks(loaded, gpu, model, dtype, engine, step_time)
+    blocks, source = _kv_blocks(
+        loaded, gpu, model, dtype, engine, step_time, trust_override=trust_num_gpu_blocks
+    )
     if (blocks - 1) * engine.block_size < engine.max_model_len:
         raise loaded.error(
             f"{blocks - 1} usable KV blocks of {engine.block_size} tokens ({source}) cannot hold one request of "
@@ -140,13 +173,13 @@ def resolve_replica(loaded: LoadedScenario) -> ReplicaPlan:
         frontend_in_ps=in_ps,
         frontend_in_ps_per_token=per_token_ps,
         frontend_out_ps=out_ps,
-        gpu_memory_used_bytes=gpu.memory_bytes * vllm.gpu_memory_utilization,
+        gpu_memory_used_bytes=gpu.memory_bytes * _gpu_memory_utilization(vllm, engine),
         notes=tuple(notes),
     )
 
 
-def _model(loaded: LoadedScenario) -> Model:
-    path = loaded.scenario.engine.model_config_json
+def _model(loaded: EngineSource) -> Model:
+    path = loaded.engine.model_config_json
     try:
         if path is not None:
             described = model_from_config(loaded.base_dir / path)
@@ -157,6 +190,12 @@ def _model(loaded: LoadedScenario) -> Model:
     except CatalogError as error:
         key = ("engine", "model_config_json") if path is not None else ("engine", "vllm")
         raise loaded.error(str(error), *key) from None
+
+
+def _gpu_memory_utilization(vllm: VllmServeConfig, engine: EngineConfig) -> float:
+    """The flag's value, or its default in this release."""
+    given = vllm.gpu_memory_utilization
+    return engine.rules.gpu_memory_utilization if given is None else given
 
 
 def _us_to_ps(microseconds: float) -> int:
@@ -171,7 +210,7 @@ _FROM_CHECKPOINT: Final = frozenset({"compressed-tensors", "modelopt"})
 """Values that only say how the checkpoint is to be read."""
 
 
-def _weight_dtype(loaded: LoadedScenario, model: Model) -> str:
+def _weight_dtype(loaded: EngineSource, model: Model) -> str:
     """Type of the weights: quantised by flag, as the checkpoint is, or vLLM's ``dtype``."""
     vllm = loaded.vllm
     asked = vllm.quantization
@@ -189,20 +228,22 @@ def _weight_dtype(loaded: LoadedScenario, model: Model) -> str:
     return "fp8"
 
 
-def _profile_path(loaded: LoadedScenario) -> str:
+def _profile_path(loaded: EngineSource) -> str:
     """A profile given as a path is meant relative to the scenario."""
-    profile = loaded.scenario.engine.profile
+    profile = loaded.engine.profile
     beside = loaded.base_dir / profile
     return str(beside) if beside.is_file() else profile
 
 
 def _kv_blocks(
-    loaded: LoadedScenario,
+    loaded: EngineSource,
     gpu: Gpu,
     model: Model,
     dtype: str,
     engine: EngineConfig,
     step_time: ResolvedStepTime,
+    *,
+    trust_override: bool,
 ) -> tuple[int, str]:
     """Number of KV blocks as vLLM counts them (its null block included), and where it comes from."""
     vllm = loaded.vllm
@@ -215,6 +256,8 @@ def _kv_blocks(
             "engine",
             "vllm",
         )
+    if override is not None and trust_override:
+        return override, "num-gpu-blocks-override"
     try:
         blocks = num_kv_blocks(
             gpu,
@@ -223,12 +266,13 @@ def _kv_blocks(
             kv_cache_dtype=vllm.kv_cache_dtype,
             tp=vllm.tensor_parallel_size,
             # An override takes what the GPU has, whatever share of it was meant.
-            gpu_memory_utilization=1.0 if override is not None else vllm.gpu_memory_utilization,
+            gpu_memory_utilization=1.0 if override is not None else _gpu_memory_utilization(vllm, engine),
             block_size=engine.block_size,
             max_num_batched_tokens=engine.max_num_batched_tokens,
             max_num_seqs=engine.max_num_seqs,
             max_model_len=None if override is not None else engine.max_model_len,
             enforce_eager=vllm.enforce_eager,
+            count_cuda_graphs=engine.rules.counts_cuda_graphs,
             recorded=None if override is not None else step_time.kv_cache,
         )
     except DoesNotFitError as error:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from simulator.scenario.autoscaling import AutoscalerPolicy, HpaPolicy
+from simulator.scenario.engine import EngineSection
 from simulator.scenario.errors import ScenarioError
 from simulator.scenario.manifests import (
     DeploymentManifest,
@@ -62,6 +63,11 @@ class LoadedScenario:
     policies: tuple[LoadedPolicy, ...]
     deployment: DeploymentManifest | None
     notes: tuple[str, ...]
+
+    @property
+    def engine(self) -> EngineSection:
+        """The scenario's engine."""
+        return self.scenario.engine
 
     @property
     def base_dir(self) -> Path:
