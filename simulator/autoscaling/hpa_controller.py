@@ -7,6 +7,7 @@ its release notes say.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from typing import Final
 
 from simulator.units import PS_PER_S
@@ -17,6 +18,7 @@ NEWEST_VERSION: Final = (1, 37)
 FINISHED_PHASES: Final = ("Failed", "Succeeded")
 
 
+@cache
 def parse_version(version: str) -> tuple[int, int]:
     """``"1.37"`` or ``"v1.37.2"`` to (1, 37).
 

@@ -1,5 +1,6 @@
 """The autoscaler's loop: when it passes, what it sees, what it does."""
 
+from itertools import pairwise
 from types import SimpleNamespace
 
 import pytest
@@ -94,14 +95,34 @@ def rig():
     return Rig
 
 
-def test_section1_first_pass_at_once_then_a_period_after_each(rig):
-    r = rig()
+def passes_of(r, until_s):
     passes = []
     inner = r.loop.sync
     r.loop.sync = lambda: passes.append(to_s(r.clock.now)) or inner()
     r.loop.start()
-    r.run(60)
-    assert passes == [0.0, 15.5, 31.0, 46.5]
+    r.run(until_s)
+    return passes
+
+
+def test_section1_first_pass_is_at_once_in_1_37_and_a_period_later_before(rig):
+    assert passes_of(rig(), 10) == [0.0]
+    assert passes_of(rig(version="1.36"), 20) == [15.0]
+
+
+def test_section1_a_period_after_each_pass_whatever_came_of_it(rig):
+    r = rig()
+    assert passes_of(r, 60) == [0.0, 15.5, 31.0, 46.5]
+    failing = rig()
+    failing.values.clear()
+    assert passes_of(failing, 60) == [0.0, 15.5, 31.0, 46.5]
+
+
+def test_section1_passes_drift_by_their_duration(rig):
+    r = rig(pass_duration={"min": 0.01, "max": 0.05})
+    times = passes_of(r, 600)
+    gaps = [after - before for before, after in pairwise(times)]
+    assert all(15.01 <= gap <= 15.05 for gap in gaps)
+    assert len(set(gaps)) > 1
 
 
 def test_scales_up_and_remembers(rig):

@@ -554,7 +554,7 @@ def test_group_pods(pods, samples, resource, ready, others):
     assert found == dict(entry.split(":") for entry in others.split())
 
 
-def test_succeeded_pods_are_ignored_since_1_37():
+def test_section13_finished_pods_are_ignored_since_1_37():
     """Upstream's table marks pods Succeeded and counts them; the v1.37 line ignores every finished pod."""
     pods = [pod("a", 180, 180, phase="Succeeded")]
     assert group_pods(pods, {"a": sample()}, "cpu", FLAGS, NOW).ignored == ("a",)
