@@ -25,6 +25,9 @@ class Reader:
     def names(self) -> Iterable[str]:
         return self._VALUES
 
+    def labels(self, target: str) -> Mapping[str, str]:
+        return {"pod": target, "model_name": "llama"}
+
     def keep(self, window_s: float) -> None:
         pass
 
@@ -47,7 +50,10 @@ class Reader:
     ("text", "expected"),
     [
         ("waiting", {"a": 1.0, "b": 2.0, "c": 6.0}),
-        ('waiting{model_name="x"}', {"a": 1.0, "b": 2.0, "c": 6.0}),
+        ('waiting{namespace="x"}', {"a": 1.0, "b": 2.0, "c": 6.0}),
+        ('waiting{model_name="x"}', {}),
+        ('sum(waiting{pod=~"a|b", model_name!="x"})', {"": 3.0}),
+        ('max_over_time(waiting{pod!~"a|b"}[1m])', {"c": 6.0}),
         ("sum(waiting)", {"": 9.0}),
         ("avg(waiting) * 2", {"": 6.0}),
         ("max(waiting) - min(waiting)", {"": 5.0}),
