@@ -10,15 +10,21 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any, Final
 
 from simulator import __version__
 from simulator.attempts import Attempt, request_id_of
-from simulator.autoscaling.hpa import hpa_spec
-from simulator.autoscaling.loop import HpaLoop
+from simulator.autoscaling.autoscaler import Knowledge, Services
+from simulator.autoscaling.engine_rate import EngineLimits, best_rate
+from simulator.autoscaling.exporters import PodExporters, gateway_exporter
+from simulator.autoscaling.floors import Floors
+from simulator.autoscaling.latencies import Latencies, ServerLatencies
+from simulator.autoscaling.metrics_server import MetricsServer, pod_template
 from simulator.autoscaling.scrape import Scraper
+from simulator.autoscaling.wiring import initial_replicas, make_autoscalers, series_labels
 from simulator.clients.client import Client
 from simulator.clock import Clock
 from simulator.cluster.cluster import Cluster
@@ -38,8 +44,12 @@ from simulator.units import to_ps, to_s
 from simulator.workload import WorkloadSource
 
 if TYPE_CHECKING:
+    from simulator.attempts import AttemptListener
+    from simulator.autoscaling.autoscaler import Autoscaler
+    from simulator.engines.protocol import ItlSink, StepTime
     from simulator.records.recorder import Recorder
     from simulator.scenario.load import LoadedScenario
+    from simulator.workload.request import RequestSpec
 
 ProgressCallback = Callable[[float, int], None]
 """Called now and then with (simulated seconds, requests so far)."""
@@ -97,8 +107,10 @@ class Simulation:
             usd_per_gpu_hour=prices,
             deployment="vllm" if loaded.deployment is None else loaded.deployment.metadata.name,
         )
-        self._router_scraper = self._scraper_for_router(draws)
-        self.autoscaler = self._autoscaler(draws)
+        self._draws = draws
+        self._latencies = Latencies()
+        self._labels = series_labels(loaded)
+        self._router_scraper = self._scraper_for_router()
         self.client = Client(
             clock,
             scenario.clients,
@@ -111,6 +123,7 @@ class Simulation:
             self.plan.engine.max_model_len,
         )
         self.gateway.connect(self.client)
+        self.autoscalers = self._autoscalers()
         self.timeline = TimelineSampler(
             clock,
             to_ps(scenario.timeline_interval),
@@ -126,9 +139,9 @@ class Simulation:
     def run(self, progress: ProgressCallback | None = None) -> dict[str, Any]:
         """Run to the end and close the recorder; returns the summary."""
         clock = self.clock
-        self.cluster.start(self._initial_replicas())
-        if self.autoscaler is not None:
-            self.autoscaler.start()
+        self.cluster.start(initial_replicas(self.loaded))
+        for autoscaler in self.autoscalers:
+            autoscaler.start()
         clock.process(self.timeline.process())
         self.client.start()
         step_ps = max(1, self._duration_ps // _PROGRESS_SLICES)
@@ -222,62 +235,96 @@ class Simulation:
 
     # --- between the parts ------------------------------------------------------------------------------
 
-    def _autoscaler(self, draws: Draws) -> HpaLoop | None:
-        hpa, autoscaling = self.loaded.hpa, self.loaded.scenario.fleet.autoscaling
-        if hpa is None:
-            return None
-        scraper = Scraper(
+    def _autoscalers(self) -> list[Autoscaler]:
+        if not self.loaded.policies:
+            return []
+        scrape = self.loaded.scenario.fleet.autoscaling.scrape
+        services = Services(
+            clock=self.clock,
+            target=self.cluster,
+            floors=Floors(),
+            metrics=self._scraper("prometheus", scrape.interval, scrape.adapter_delay),
+            new_reader=self._scraper,
+            draws=self._draws,
+            sink=self.recorder,
+            resources=cache(self._metrics_server),
+        )
+        knowledge = Knowledge(self._engine_rate, self._arrivals, self.plan.gpus)
+        return make_autoscalers(self.loaded, services, knowledge)
+
+    def _engine_rate(self, input_tokens: float, output_tokens: float, ttft_s: float, itl_s: float) -> float:
+        engine = self.plan.engine
+        limits = EngineLimits(
+            engine.max_num_seqs,
+            engine.max_num_batched_tokens,
+            (engine.num_gpu_blocks - 1) * engine.block_size,
+        )
+        return best_rate(self._planning_times, limits, input_tokens, output_tokens, ttft_s, itl_s)
+
+    @cached_property
+    def _planning_times(self) -> StepTime:
+        """The replicas' step times again: what planners ask must not count among the steps of the run."""
+        return resolve_replica(self.loaded).step_time.step_time
+
+    def _arrivals(self) -> Iterator[RequestSpec]:
+        scenario = self.loaded.scenario
+        return WorkloadSource(
+            scenario.workload, self._draws, self._duration_ps, self.loaded.base_dir
+        ).arrivals()
+
+    def _metrics_server(self) -> MetricsServer:
+        config, template = self.loaded.scenario.fleet.resource_metrics, pod_template(self.loaded.deployment)
+        return MetricsServer(self.clock, self.cluster, self._draws, config, template)
+
+    def _scraper(self, job: str, interval_s: float, delay_s: float) -> Scraper:
+        scrape = self.loaded.scenario.fleet.autoscaling.scrape
+        return Scraper(
             self.clock,
             self.cluster,
-            draws,
-            interval_s=autoscaling.scrape.interval,
-            delay_s=autoscaling.scrape.adapter_delay,
-            staleness_s=autoscaling.scrape.staleness,
-            gpu_memory_used_bytes=round(self.plan.gpu_memory_used_bytes),
-        )
-        return HpaLoop(
-            self.clock,
-            hpa.metadata.name,
-            hpa_spec(hpa),
-            autoscaling,
-            cluster=self.cluster,
-            scraper=scraper,
-            draws=draws,
-            sink=self.recorder,
-            manifest=self.loaded.base_dir / (autoscaling.hpa or ""),
+            self._draws,
+            interval_s=interval_s,
+            delay_s=delay_s,
+            staleness_s=scrape.staleness,
+            exporters=PodExporters(
+                round(self.plan.gpu_memory_used_bytes), self.plan.gpu.tdp_w, self._latencies
+            ),
+            gateway=gateway_exporter(self.gateway, self.client),
+            aliases=scrape.metrics,
+            labels=self._labels,
+            job=job,
         )
 
-    def _scraper_for_router(self, draws: Draws) -> Scraper | None:
+    def _scraper_for_router(self) -> Scraper | None:
         section = self.loaded.scenario.gateway
         if section.routing != "least-kv":
             return None
-        return Scraper(self.clock, self.cluster, draws, interval_s=section.metrics_interval, job="gateway")
+        return Scraper(
+            self.clock, self.cluster, self._draws, interval_s=section.metrics_interval, job="gateway"
+        )
 
     def _scraped(self, metric: str, pod: str) -> float | None:
         """What the router knows of a pod."""
         return None if self._router_scraper is None else self._router_scraper.value(metric, pod)
 
-    def _initial_replicas(self) -> int:
-        fleet, deployment, hpa = self.loaded.scenario.fleet, self.loaded.deployment, self.loaded.hpa
-        if fleet.replicas is not None:
-            return fleet.replicas
-        if deployment is not None:
-            return deployment.spec.replicas
-        return 1 if hpa is None or hpa.spec.min_replicas is None else hpa.spec.min_replicas
-
     def _make_replica(self, pod: str) -> Replica:
         plan = self.plan
+        listener: AttemptListener = self.gateway
+        itl: ItlSink = self.recorder.itl
+        if self._latencies.wanted:
+            server = ServerLatencies(listener, itl, plan.frontend_in_of)
+            self._latencies.serve(pod, server)
+            listener = itl = server
         engine = make_engine(
             plan.engine,
             plan.step_time.step_time,
-            self.recorder.itl,
+            itl,
             skipping=self.loaded.scenario.engine.engine_impl == "skipping",
         )
         replica = Replica(
             self.clock,
             pod,
             engine,
-            self.gateway,
+            listener,
             frontend_in_ps=plan.frontend_in_ps,
             frontend_in_ps_per_token=plan.frontend_in_ps_per_token,
             frontend_out_ps=plan.frontend_out_ps,
@@ -310,7 +357,7 @@ def digest(loaded: LoadedScenario) -> str:
     parts: dict[str, Any] = {
         "scenario": loaded.scenario.model_dump(mode="json"),
         "vllm": loaded.vllm.model_dump(mode="json"),
-        "hpa": None if loaded.hpa is None else loaded.hpa.model_dump(mode="json"),
+        "policies": [entry.data() for entry in loaded.policies],
         "deployment": None if loaded.deployment is None else loaded.deployment.model_dump(mode="json"),
     }
     text = json.dumps(parts, sort_keys=True, default=str)

@@ -46,10 +46,11 @@ What is known of the larger errors, from the tables of single steps below:
 - On the RTX 4090 steps of every kind are a few per cent shorter than the sum of their kernels, bound by memory and by
   arithmetic alike: as if that card had been clocked higher in the run than under the profiler.
 - Pure decode right above the batch from which contexts are no longer split is slower than the tables' neighbours say.
-  They have no batch between 32 and 64, and their long contexts stand first in the batch, where they delay its end least.
+  They have no batch between 32 and 64, and their long contexts stand first in the batch, where they delay its end
+  least.
 - The first requests of a run meet kernels that are still being compiled.
-- Closed-loop points on one GPU with long answers hold more contexts than a 16-bit KV cache has room for: they are likely
-  to be of an 8-bit one, which they do not state.
+- Closed-loop points on one GPU with long answers hold more contexts than a 16-bit KV cache has room for: they are
+  likely to be of an 8-bit one, which they do not state.
 """
 
 _OTHERS: Final = """\

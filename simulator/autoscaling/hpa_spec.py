@@ -9,15 +9,17 @@ Source: Kubernetes autoscaling/v2 API and its defaults (pkg/apis/autoscaling/v2/
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Final, Literal
 
 from simulator.scenario.manifests.hpa import (
+    HpaBehavior,
     HpaManifest,
     HpaMetric,
     HpaScalingRules,
     MetricTargetManifest,
 )
+from simulator.scenario.manifests.kubernetes import LabelSelector
 
 SelectPolicy = Literal["Max", "Min", "Disabled"]
 
@@ -50,6 +52,7 @@ class MetricSpec:
         target: what the metric should be.
         container: the container of a ContainerResource metric.
         selector: the metric's label selector as text; only shown.
+        labels: the same as the manifest has it, for who reads the metric.
         described_object: ``Kind`` and ``name`` of an Object metric's object; only shown.
     """
 
@@ -59,6 +62,7 @@ class MetricSpec:
     container: str = ""
     selector: str = ""
     described_object: tuple[str, str] = ("", "")
+    labels: LabelSelector | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +166,13 @@ def _metric(metric: HpaMetric) -> MetricSpec:
         return MetricSpec(metric.type, source.name, _target(source.target), container=source.container)
     if metric.pods is not None:
         identifier, target = metric.pods.metric, metric.pods.target
-        return MetricSpec(metric.type, identifier.name, _target(target), selector=identifier.selector_text)
+        return MetricSpec(
+            metric.type,
+            identifier.name,
+            _target(target),
+            selector=identifier.selector_text,
+            labels=identifier.selector,
+        )
     if metric.object is not None:
         identifier, target, ref = metric.object.metric, metric.object.target, metric.object.described_object
         return MetricSpec(
@@ -171,10 +181,17 @@ def _metric(metric: HpaMetric) -> MetricSpec:
             _target(target),
             selector=identifier.selector_text,
             described_object=(ref.kind, ref.name),
+            labels=identifier.selector,
         )
     assert metric.external is not None  # the reader lets no metric through without its source
     identifier, target = metric.external.metric, metric.external.target
-    return MetricSpec(metric.type, identifier.name, _target(target), selector=identifier.selector_text)
+    return MetricSpec(
+        metric.type,
+        identifier.name,
+        _target(target),
+        selector=identifier.selector_text,
+        labels=identifier.selector,
+    )
 
 
 def _rules(rules: HpaScalingRules | None) -> ScalingRules | None:
@@ -186,12 +203,15 @@ def _rules(rules: HpaScalingRules | None) -> ScalingRules | None:
     return ScalingRules(rules.stabilization_window_seconds, policies, rules.select_policy, rules.tolerance)
 
 
+def behavior_of(manifest: HpaBehavior) -> Behavior:
+    """``behavior`` as a manifest has it."""
+    return Behavior(_rules(manifest.scale_up), _rules(manifest.scale_down))
+
+
 def hpa_spec(manifest: HpaManifest) -> HpaSpec:
     """The spec of a manifest that `simulator.scenario.manifests.load_hpa` has read."""
     spec = manifest.spec
-    behavior = None
-    if spec.behavior is not None:
-        behavior = Behavior(_rules(spec.behavior.scale_up), _rules(spec.behavior.scale_down))
+    behavior = None if spec.behavior is None else behavior_of(spec.behavior)
     return HpaSpec(
         max_replicas=spec.max_replicas,
         min_replicas=spec.min_replicas,
