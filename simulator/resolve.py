@@ -23,7 +23,7 @@ from simulator.units import PS_PER_US, to_ps
 
 if TYPE_CHECKING:
     from simulator.engines.vllm.config import EngineConfig
-    from simulator.scenario.cluster import NodePool
+    from simulator.scenario.capacity import NodePool
     from simulator.scenario.load import LoadedScenario
     from simulator.scenario.manifests.pod_template import Probe as ProbeManifest
 
@@ -58,17 +58,37 @@ class ReplicaPlan:
     notes: tuple[str, ...]
 
 
-def resolve_replica(loaded: LoadedScenario) -> ReplicaPlan:
+def resolve_replicas(loaded: LoadedScenario) -> dict[str, ReplicaPlan]:
+    """The plans of all GPUs of a scenario, by GPU id as the scenario writes it; ``engine.gpu``'s first.
+
+    Raises:
+        ScenarioError: as for `resolve_replica`.
+    """
+    plans = {loaded.scenario.engine.gpu: resolve_replica(loaded)}
+    for index, pool in enumerate(loaded.scenario.cluster.pools):
+        if pool.gpu is not None and pool.gpu not in plans:
+            plans[pool.gpu] = resolve_replica(loaded, pool.gpu, ("cluster", "pools", index, "gpu"))
+    return plans
+
+
+def resolve_replica(
+    loaded: LoadedScenario, gpu_id: str | None = None, gpu_key: tuple[str | int, ...] = ("engine", "gpu")
+) -> ReplicaPlan:
     """Everything about a replica that does not change during a run.
+
+    Args:
+        loaded: the scenario.
+        gpu_id: the GPU it runs on, if not ``engine.gpu``.
+        gpu_key: the key that names the GPU, for errors.
 
     Raises:
         ScenarioError: unknown GPU, model or profile; a model that does not fit; flags that vLLM refuses.
     """
     section, vllm = loaded.scenario.engine, loaded.vllm
     try:
-        gpu = find_gpu(section.gpu)
+        gpu = find_gpu(section.gpu if gpu_id is None else gpu_id)
     except CatalogError as error:
-        raise loaded.error(str(error), "engine", "gpu") from None
+        raise loaded.error(str(error), *gpu_key) from None
     model = _model(loaded)
     if vllm.pipeline_parallel_size > 1:
         raise loaded.error(
@@ -243,7 +263,7 @@ def _pool_price(
         return pool.usd_per_gpu_hour, None
     key = ("cluster", "pools", index)
     try:
-        price = find_price(plan.gpu.id, cloud=pool.cloud)
+        price = find_price(find_gpu(pool.gpu).id if pool.gpu else plan.gpu.id, cloud=pool.cloud)
     except CatalogError as error:
         cloud = ("cloud",) if pool.cloud is not None else ()
         raise loaded.error(f"{error}; give usd_per_gpu_hour", *key, *cloud) from None
@@ -251,7 +271,8 @@ def _pool_price(
     if usd is None:
         where = f"{price.cloud} {price.instance}"
         raise loaded.error(
-            f"no {pool.capacity} price is known for {plan.gpu.id} ({where}): give usd_per_gpu_hour", *key
+            f"no {pool.capacity} price is known for {pool.gpu or plan.gpu.id} ({where}): give usd_per_gpu_hour",
+            *key,
         )
     note = (
         f"pool {pool.name}: ${usd:.4f} per GPU-hour, {price.cloud} {price.instance} {price.region}, "

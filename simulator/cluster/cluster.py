@@ -6,13 +6,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from simulator.cluster.back_off import RefusalBackOff
 from simulator.cluster.deployment import Deployment
 from simulator.cluster.endpoints import Endpoints
+from simulator.cluster.eviction import Evictor
 from simulator.cluster.kubelet import Kubelet
 from simulator.cluster.nodes import Node, Pool
 from simulator.cluster.scheduler import Scheduler
 from simulator.cluster.spot import SpotMarket
 from simulator.cluster.termination import Terminator
+from simulator.cluster.zones import Zones
 from simulator.outcomes import Cause
 from simulator.scenario.errors import ScenarioError
 from simulator.units import to_ps
@@ -20,11 +23,14 @@ from simulator.units import to_ps
 if TYPE_CHECKING:
     from simulator.attempts import GatewayPort
     from simulator.clock import Clock
+    from simulator.cluster.availability import Availability
     from simulator.cluster.pods import Pod, PodSpec
     from simulator.cluster.replica import Replica
     from simulator.draws import Draws
     from simulator.records.sink import RecordSink
+    from simulator.scenario.capacity import Provisioner
     from simulator.scenario.cluster import Cluster as ClusterSection
+    from simulator.scenario.lifecycle import DisruptionBudget
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +64,11 @@ class Cluster:
         draws: the run's draws.
         sink: gets the events.
         gateway: hears of replicas that come and go.
-        make_replica: makes the replica of a pod, by its name, at the instant when its server starts to listen.
+        make_replica: makes the replica of a pod, at the instant when its server starts to listen.
         usd_per_gpu_hour: catalogue prices by pool name, for pools that name no price.
         deployment: name of the Deployment.
+        availability: spot capacity over time by zone, where it is replayed.
+        budget: the PodDisruptionBudget, if there is one.
 
     Raises:
         ScenarioError: a pod does not fit on a pool's nodes, or a pool has no price.
@@ -75,9 +83,11 @@ class Cluster:
         draws: Draws,
         sink: RecordSink,
         gateway: GatewayPort,
-        make_replica: Callable[[str], Replica],
+        make_replica: Callable[[Pod], Replica],
         usd_per_gpu_hour: Mapping[str, float] | None = None,
         deployment: str = "vllm",
+        availability: Mapping[str, Availability] | None = None,
+        budget: DisruptionBudget | None = None,
     ) -> None:
         self.env = env
         self._config = config
@@ -88,13 +98,17 @@ class Cluster:
         self.pools = _pools(env, config, spec, draws, sink, usd_per_gpu_hour or {})
         endpoints = Endpoints(env, config.cold_start, draws, gateway)
         self._kubelet = Kubelet(env, config.cold_start, spec, draws, sink, endpoints, make_replica)
-        self._scheduler = Scheduler(env, self.pools, draws, sink, self._bound)
+        self._scheduler = Scheduler(env, self.pools, draws, sink, self._bound, config.provisioner)
         self._terminator = Terminator(env, spec, sink, endpoints, self._scheduler.forget, self._gone)
         self.deployment = Deployment(env, deployment, draws, sink, self._created, self._delete)
+        evictor = Evictor(env, budget, self.deployment, self._terminator, sink)
         spot = SpotMarket(
-            env, spec, draws, sink, self._scheduler, self._terminator, self.deployment.reconcile
+            env, spec, draws, sink, self._scheduler, self._terminator, evictor, self.deployment.reconcile
         )
+        self._zones = Zones(env, config.zones, availability or {}, draws, sink)
+        self._zones.take_back = spot.take_back
         for pool in self.pools:
+            pool.zone = self._zones.of(pool)
             pool.on_created = spot.watch
         self._starting = False
 
@@ -107,6 +121,7 @@ class Cluster:
     def start(self, replicas: int) -> None:
         """Bring up the first replicas and the warm nodes, at time 0."""
         ready = self._config.initial == "ready"
+        self._zones.start()
         for pool in self.pools:
             pool.starting = True
             pool.keep_warm()
@@ -234,6 +249,13 @@ def _pools(
                 prepulled=config.cold_start.prepulled,
                 draws=draws,
                 sink=sink,
+                back_off=_back_off(config.provisioner),
             )
         )
     return pools
+
+
+def _back_off(config: Provisioner) -> RefusalBackOff:
+    first_ps = to_ps(config.back_off_s)
+    longest_ps = to_ps(config.max_back_off) if config.kind == "cluster-autoscaler" else first_ps
+    return RefusalBackOff(first_ps, max(first_ps, longest_ps), to_ps(config.back_off_reset))

@@ -10,7 +10,8 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from simulator.draws import Draws
-from simulator.scenario.cluster import ColdStart, NodePool
+from simulator.scenario.capacity import NodePool
+from simulator.scenario.cold_start import ColdStart
 from simulator.scenario.spread import Spread
 from simulator.units import to_ps
 

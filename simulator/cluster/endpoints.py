@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from simulator.clock import Clock
     from simulator.cluster.pods import Pod
     from simulator.draws import Draws
-    from simulator.scenario.cluster import ColdStart
+    from simulator.scenario.cold_start import ColdStart
 
 
 class Endpoints:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from simulator.cluster.replica import Replica
     from simulator.draws import Draws
     from simulator.records.sink import RecordSink
-    from simulator.scenario.cluster import ColdStart
+    from simulator.scenario.cold_start import ColdStart
 
 _FIRST_BACK_OFF_S: Final = 10
 _LONGEST_BACK_OFF_S: Final = 300
@@ -59,7 +59,7 @@ class Kubelet:
         draws: the run's draws.
         sink: gets the events.
         endpoints: hears of pods that turn ready.
-        make_replica: makes the replica of a pod, by its name.
+        make_replica: makes the replica of a pod.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class Kubelet:
         draws: Draws,
         sink: RecordSink,
         endpoints: Endpoints,
-        make_replica: Callable[[str], Replica],
+        make_replica: Callable[[Pod], Replica],
     ) -> None:
         self._env = env
         self._config = config
@@ -89,7 +89,7 @@ class Kubelet:
         assert pod.node is not None
         pod.node.image_cached = True
         self._container_starts(pod)
-        pod.replica = self._make_replica(pod.name)
+        pod.replica = self._make_replica(pod)
         self._turn_ready(pod, at_once=True)
 
     def _start(self, pod: Pod) -> Generator[Event, None, None]:
@@ -140,7 +140,7 @@ class Kubelet:
         )
         if fate.ready_ps == started:
             # Nothing probes it: it gets requests that nobody answers before its server listens.
-            pod.replica = self._make_replica(pod.name)
+            pod.replica = self._make_replica(pod)
             pod.replica.listening = False
             self._turn_ready(pod)
         for phase, duration_ps in steps:
@@ -159,7 +159,7 @@ class Kubelet:
             reason, what = _TOLD[phase]
             self._tell(pod, reason, f"{what} took {to_s(duration_ps):.1f} s.", to_s(duration_ps))
         if pod.replica is None:
-            pod.replica = self._make_replica(pod.name)
+            pod.replica = self._make_replica(pod)
         pod.replica.listening = True
         if not pod.ready:
             assert fate.ready_ps is not None

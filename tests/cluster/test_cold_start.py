@@ -11,7 +11,8 @@ from simulator.cluster.cold_start import (
     weights_spread,
 )
 from simulator.draws import Draws
-from simulator.scenario.cluster import ColdStart, NodePool
+from simulator.scenario.capacity import NodePool
+from simulator.scenario.cold_start import ColdStart
 from simulator.units import PS_PER_S, to_s
 
 
