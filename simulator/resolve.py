@@ -284,6 +284,7 @@ def _pool_price(
 def pod_spec(loaded: LoadedScenario, plan: ReplicaPlan) -> PodSpec:
     """What every pod asks for: of the Deployment's manifest, or Kubernetes' defaults without one."""
     spec = PodSpec(
+        model=plan.model.name,
         gpus=plan.gpus,
         shutdown_timeout_s=float(loaded.vllm.shutdown_timeout),
         eager=plan.enforce_eager,

@@ -97,10 +97,10 @@ class Cluster:
         self._finished_ps: int | None = None
         self.pools = _pools(env, config, spec, draws, sink, usd_per_gpu_hour or {})
         endpoints = Endpoints(env, config.cold_start, draws, gateway)
-        self._kubelet = Kubelet(env, config.cold_start, spec, draws, sink, endpoints, make_replica)
+        self._kubelet = Kubelet(env, config.cold_start, draws, sink, endpoints, make_replica)
         self._scheduler = Scheduler(env, self.pools, draws, sink, self._bound, config.provisioner)
-        self._terminator = Terminator(env, spec, sink, endpoints, self._scheduler.forget, self._gone)
-        self.deployment = Deployment(env, deployment, draws, sink, self._created, self._delete)
+        self._terminator = Terminator(env, sink, endpoints, self._scheduler.forget, self._gone)
+        self.deployment = Deployment(env, deployment, spec, draws, sink, self._created, self._delete)
         evictor = Evictor(env, budget, self.deployment, self._terminator, sink)
         spot = SpotMarket(
             env, spec, draws, sink, self._scheduler, self._terminator, evictor, self.deployment.reconcile
@@ -150,6 +150,10 @@ class Cluster:
         if replicas < 0:
             raise ValueError(f"replicas cannot be negative, got {replicas}")
         self.deployment.scale(replicas, by)
+
+    def crash(self, pod: Pod, cause: Cause, reason: str) -> int:
+        """The container of a pod ends by itself, and is started again; returns the streams that broke."""
+        return self._kubelet.crash(pod, cause, reason)
 
     def finish(self, now: int) -> None:
         """The run ends: from now on costs stand still. What is in flight stays so."""
@@ -246,7 +250,7 @@ def _pools(
                 pool,
                 price,
                 slots=pool.gpus_per_node // spec.gpus,
-                prepulled=config.cold_start.prepulled,
+                prepulled=frozenset({spec.image} if config.cold_start.prepulled else ()),
                 draws=draws,
                 sink=sink,
                 back_off=_back_off(config.provisioner),

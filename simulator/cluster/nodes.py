@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from simulator.clock import Clock
     from simulator.cluster.back_off import RefusalBackOff
+    from simulator.cluster.link import Link
     from simulator.cluster.pods import Pod
     from simulator.cluster.zones import Zone
     from simulator.draws import Draws
@@ -49,12 +50,17 @@ class Node:
         cordoned: whether new pods are kept off.
         claimed: whether the cloud takes it back, from its notice on.
         leaving: whether it is given back as soon as its pods have gone.
-        image_cached: whether the image is on its disk.
-        pull: fires when the image pull in progress ends or breaks off; None without one.
+        ready_ps: since when it has been ready, or None.
+        images: on its disk, by version.
+        pulls: image pulls in progress; each fires when it ends or breaks off.
+        weights: models whose weights it has read: they are in its page cache.
+        compiled: what its compile cache holds.
+        storage: what weights come over; None before the first read.
+        memory: the same from its page cache.
         empty_since_ps: since when it has been ready without a pod, or None.
     """
 
-    def __init__(self, pool: Pool, ordinal: int, slots: int, created_ps: int, image_cached: bool) -> None:
+    def __init__(self, pool: Pool, ordinal: int, slots: int, created_ps: int, images: set[str]) -> None:
         self.name = f"{pool.name}-{ordinal}"
         self.pool = pool
         self.ordinal = ordinal
@@ -65,8 +71,13 @@ class Node:
         self.cordoned = False
         self.claimed = False
         self.leaving = False
-        self.image_cached = image_cached
-        self.pull: Event | None = None
+        self.ready_ps: int | None = None
+        self.images = images
+        self.pulls: dict[str, Event] = {}
+        self.weights: set[str] = set()
+        self.compiled: set[str] = set()
+        self.storage: Link | None = None
+        self.memory: Link | None = None
         self.pods: dict[int, Pod] = {}
         self.empty_since_ps: int | None = None
         self.reclaim: Process | None = None
@@ -93,7 +104,7 @@ class Pool:
         config: the scenario's pool.
         usd_per_gpu_hour: its price.
         slots: pods that fit on one node.
-        prepulled: whether nodes come with the image.
+        prepulled: images that nodes come with.
         draws: the run's draws.
         sink: gets the events.
         back_off: the provisioner's memory of refusals.
@@ -110,7 +121,7 @@ class Pool:
         usd_per_gpu_hour: float,
         *,
         slots: int,
-        prepulled: bool,
+        prepulled: frozenset[str],
         draws: Draws,
         sink: RecordSink,
         back_off: RefusalBackOff,
@@ -190,6 +201,7 @@ class Pool:
         """A node that is ready now: for what is there at the start of a run."""
         node = self._new_node()
         node.state = NodeState.READY
+        node.ready_ps = self.env.now
         self._sink.event(
             self.env.now, "node", node.name, "NodeReady", f"A {self.config.capacity} node is ready.", 0.0
         )
@@ -197,7 +209,7 @@ class Pool:
         return node
 
     def _new_node(self) -> Node:
-        node = Node(self, self._created, self._slots, self.env.now, self._prepulled)
+        node = Node(self, self._created, self._slots, self.env.now, set(self._prepulled))
         self._created += 1
         self.nodes.append(node)
         return node
@@ -207,6 +219,7 @@ class Pool:
         if node.state is NodeState.GONE:
             return  # taken away while it was being provisioned
         node.state = NodeState.READY
+        node.ready_ps = self.env.now
         took_s = to_s(self.env.now - node.created_ps)
         self._sink.event(
             self.env.now,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from simulator.cluster.back_off import RestartBackOff
 from simulator.cluster.probes import Probe
 
 if TYPE_CHECKING:
@@ -19,9 +20,12 @@ PodPhase = Literal["Pending", "Running", "Succeeded", "Failed"]
 
 @dataclass(frozen=True, slots=True)
 class PodSpec:
-    """What every pod of the Deployment asks for, with Kubernetes' and vLLM's defaults.
+    """What every pod of one version of the Deployment asks for, with Kubernetes' and vLLM's defaults.
 
     Attributes:
+        version: of the Deployment's pod template.
+        image: of its server's container.
+        model: whose weights it reads.
         gpus: nvidia.com/gpu of the pod (tensor times pipeline parallel size).
         termination_grace_period_s: terminationGracePeriodSeconds.
         pre_stop_s: duration of the preStop hook (a sleep); 0 for none.
@@ -34,6 +38,9 @@ class PodSpec:
         weight_bytes: bytes of weights that a replica reads.
     """
 
+    version: str = "v1"
+    image: str = "v1"
+    model: str = "model"
     gpus: int = 1
     termination_grace_period_s: float = 30.0
     pre_stop_s: float = 0.0
@@ -51,6 +58,7 @@ class Pod:
     Attributes:
         name: unique in the run.
         ordinal: how many pods were created before it; the entity of its draws.
+        spec: what it asks for.
         uid: stands for the random UID by which the ReplicaSet breaks ties; 0 to 1.
         created_ps: creationTimestamp.
         phase: the pod's phase.
@@ -58,6 +66,8 @@ class Pod:
         reserved: the node in provisioning that it waits for, or None.
         start_ps: status.startTime: when a kubelet took it.
         container_ps: when its container last started; None before.
+        running: whether its container runs.
+        back_off: the kubelet's memory of its restarts.
         ready: status of the Ready condition; the condition exists from ``start_ps`` on.
         ready_transition_ps: the condition's lastTransitionTime.
         restarts: of the container.
@@ -69,6 +79,7 @@ class Pod:
     """
 
     __slots__ = (
+        "back_off",
         "container_ps",
         "created_ps",
         "cut_cause",
@@ -86,20 +97,27 @@ class Pod:
         "replica",
         "reserved",
         "restarts",
+        "running",
+        "spec",
         "start_ps",
         "uid",
     )
 
-    def __init__(self, name: str, ordinal: int, uid: float, created_ps: int) -> None:
+    def __init__(
+        self, name: str, ordinal: int, uid: float, created_ps: int, spec: PodSpec = PodSpec()
+    ) -> None:
         self.name = name
         self.ordinal = ordinal
         self.uid = uid
+        self.spec = spec
         self.created_ps = created_ps
         self.phase: PodPhase = "Pending"
         self.node: Node | None = None
         self.reserved: Node | None = None
         self.start_ps: int | None = None
         self.container_ps: int | None = None
+        self.running = False
+        self.back_off = RestartBackOff()
         self.ready = False
         self.ready_transition_ps: int | None = None
         self.restarts = 0

@@ -35,6 +35,7 @@ class Replica:
         alive: whether the process still exists.
         stopped_ps: when it ended, or None.
         listening: whether its server answers yet.
+        death: what ended, or ends, its process.
 
     Args:
         env: the run's environment; its clock.
@@ -66,7 +67,7 @@ class Replica:
         self.stopped_ps: int | None = None
         self.listening = True
         self._draining = False
-        self._death: Cause = Cause.CUT_FAILURE
+        self.death: Cause = Cause.CUT_FAILURE
         self._listener = listener
         self._in_ps = frontend_in_ps
         self._in_ps_per_token = frontend_in_ps_per_token
@@ -93,7 +94,7 @@ class Replica:
         """
         attempt.pod = self.name
         if not self.alive or not self.listening:
-            self._listener.failed(attempt, self.env.now + wire_ps + self._out_ps, self._death, 0)
+            self._listener.failed(attempt, self.env.now + wire_ps + self._out_ps, self.death, 0)
             return
         delay_ps = wire_ps + self._in_ps + self._in_ps_per_token * attempt.engine_request.prompt_tokens
         if delay_ps:
@@ -122,7 +123,7 @@ class Replica:
         if not self.alive:
             return 0
         self.alive = False
-        self._death = cause
+        self.death = cause
         now = self.stopped_ps = self.env.now
         cut = list(self._attempts.values()) + list(self._entering.values())
         entering = set(self._entering)
