@@ -7,7 +7,7 @@ ARGS ?=
 COMPILED := $(wildcard simulator/engines/*.py simulator/engines/vllm/*.py) simulator/kv_cache/content.py \
 	simulator/records/itl.py simulator/step_time/tables.py
 
-.PHONY: run test bench validate-scheduler setup setup-test lint types unit docs pure clean
+.PHONY: run test bench validate-scheduler capture-test profiles heldout setup setup-test lint types unit docs pure clean
 
 setup: .venv/.installed
 .venv/.installed: pyproject.toml setup.py $(COMPILED)
@@ -47,6 +47,16 @@ validate-scheduler: setup  ## Compare the engines with vLLM's own scheduler; wit
 	$(VLLM_PYTHON) -m validation.scheduler --schedules $(SCHEDULES)
 	$(if $(VLLM_PATH),$(VLLM_PYTHON) -m validation.scheduler --schedules $(SCHEDULES) --vllm-path $(VLLM_PATH))
 	$(VLLM_PYTHON) -m validation.real_engine
+
+capture-test: setup  ## Capture a tiny model with a real vLLM on this machine; two minutes.
+	$(VLLM_PYTHON) -m pytest -m vllm tests/calibration/test_real_vllm.py
+
+TABLES ?=
+profiles: setup  ## Remake the shipped profiles from the operator tables in TABLES.
+	$(BIN)/python -m calibration.shipped --tables $(TABLES)
+
+heldout: setup  ## Print the errors of composed profiles; TABLES as above.
+	$(BIN)/python -m calibration.heldout --tables $(TABLES)
 
 docs:  ## Write the reference pages from the code.
 	$(BIN)/python -m simulator.scenario.reference docs/reference

@@ -100,13 +100,10 @@ def bars() -> list[Case]:
     ]
 
 
-def closed_loop(users: int, output_tokens: int, replicas: int, requests: int) -> tuple[str, ...]:
+def closed_loop(users: int, output_tokens: int, replicas: int, duration_s: float) -> tuple[str, ...]:
     """Overrides that keep ``users`` requests running all the time on each replica, for the cost curves."""
-    total = users * replicas
-    arrivals = f"{{kind: closed-loop, users: {total}, think_time: 0s}}"
+    arrivals = f"{{kind: closed-loop, users: {users * replicas}, think_time: 0s}}"
     lengths = f"{{kind: fixed, input: 500, output: {output_tokens}}}"
-    # A decode step of this model takes 10 to 25 ms: long enough for the number of requests wanted.
-    duration_s = max(60.0, requests / total * output_tokens * (0.012 + 5e-5 * users))
     return (
         f"fleet.replicas={replicas}",
         f"workload.0.arrivals={arrivals}",

@@ -25,6 +25,7 @@ OUTPUT_TOKENS: Final = (50, 100, 200, 500, 1000, 2000)
 BATCH_SIZES: Final = (8, 16, 32, 64, 128, 256)
 REPLICAS: Final = (1, 2, 4, 8, 16)
 _SATURATION_REQUESTS: Final = 3000
+_PILOT_S: Final = 300.0
 
 
 def fresh(scenario: Path, overrides: Sequence[str]) -> Measurement:
@@ -74,7 +75,10 @@ def curves(requests: int) -> dict[str, list[tuple[int, float]]]:
     """Microseconds of CPU per request, against output length, batch size and replicas."""
 
     def cost(users: int, output_tokens: int, replicas: int) -> float:
-        return fresh(ONE_REPLICA, closed_loop(users, output_tokens, replicas, requests)).us_per_request
+        # As many requests at each point, so that what a run costs once is shared by as many.
+        pilot = fresh(ONE_REPLICA, closed_loop(users, output_tokens, replicas, _PILOT_S))
+        duration_s = _PILOT_S * requests / pilot.requests
+        return fresh(ONE_REPLICA, closed_loop(users, output_tokens, replicas, duration_s)).us_per_request
 
     return {
         "output tokens (batch 64)": [(n, cost(64, n, 1)) for n in OUTPUT_TOKENS],
@@ -127,7 +131,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--scale", type=float, default=1.0, help="share of each case's requests")
     parser.add_argument("--only", default="", help="cases whose name contains this")
     parser.add_argument(
-        "--curves", type=int, default=20_000, help="requests per point of the curves; 0 leaves them out"
+        "--curves", type=int, default=100_000, help="requests per point of the curves; 0 leaves them out"
     )
     parser.add_argument("--out", type=Path, default=Path("results/bench"))
     given = parser.parse_args(arguments)

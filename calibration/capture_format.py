@@ -58,6 +58,7 @@ REQUESTS: Final = pa.schema(
         ("arrival_step", pa.int32()),  # the engine's scheduled steps before the scheduler saw it
         ("prompt_tokens", pa.int32()),
         ("max_tokens", pa.int32()),
+        ("priority", pa.int32()),  # smaller is more urgent; used by the priority policy only
         ("segment_ids", pa.list_(pa.int64())),  # content of the prompt as (id, end) pairs; the rest is unique
         ("segment_ends", _INTS),
         ("due_us", pa.int64()),  # planned time of sending; null outside open-loop loads
@@ -66,7 +67,8 @@ REQUESTS: Final = pa.schema(
         ("scheduled_us", pa.int64()),
         ("engine_first_token_us", pa.int64()),
         ("engine_last_token_us", pa.int64()),
-        ("first_token_us", pa.int64()),  # at the client; null without any token
+        # At the client; null without any token, the first also where the end alone was delivered.
+        ("first_token_us", pa.int64()),
         ("last_token_us", pa.int64()),
         ("token_gaps_us", _INTS),  # between deliveries at the client; empty where only totals were kept
         ("output_tokens", pa.int32()),
@@ -168,6 +170,11 @@ class CaptureManifest(_Part):
     format: Literal["llm-step-capture"] = FORMAT
     format_version: Literal[1] = FORMAT_VERSION
     plan: str
+    """Name of the plan."""
+    plan_sha256: str = ""
+    """Of the plan's file; empty where a capture came from elsewhere."""
+    model: str = ""
+    """Of the plan's engines."""
     created: str
     """UTC, ISO 8601."""
     gpu: str
@@ -230,7 +237,8 @@ def read_capture(folder: Path) -> Capture:
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise CaptureError(f"{path}: {error.strerror}") from None
+        unfinished = "; the capture was not ended: --resume does that" if (folder / "parts").is_dir() else ""
+        raise CaptureError(f"{path}: {error.strerror}{unfinished}") from None
     except ValueError as error:
         raise CaptureError(f"{path}: not JSON: {error}") from None
     if not isinstance(data, dict) or data.get("format") != FORMAT:

@@ -32,7 +32,7 @@ class Clock(simpy.Environment):
 
     def __init__(self) -> None:
         super().__init__(initial_time=0)
-        self._entries: list[Any] = self._queue
+        self._entries: list[tuple[Any, ...]] = self._queue
 
     def call_at(
         self,
@@ -63,8 +63,9 @@ class Clock(simpy.Environment):
         if entries:
             self.now = entries[0][0]
             if len(entries[0]) == _CALL:
-                self._now, _, _, callback, argument = heappop(entries)
-                callback(argument)
+                entry = heappop(entries)
+                self._now = entry[0]
+                entry[3](entry[4])
                 return
         super().step()
 
@@ -77,9 +78,9 @@ class Clock(simpy.Environment):
         entries = self._entries
         while entries and entries[0][0] < until:
             if len(entries[0]) == _CALL:
-                now, _, _, callback, argument = heappop(entries)
-                self._now = self.now = now
-                callback(argument)
+                entry = heappop(entries)
+                self._now = self.now = entry[0]
+                entry[3](entry[4])
             else:
                 self.step()
         self._now = self.now = until

@@ -6,7 +6,7 @@ Resolved once per run, before anything is simulated, so that every mistake is to
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from simulator.catalog import CatalogError, Gpu, Model, find_gpu, find_model, find_price, model_from_config
 from simulator.cluster.pods import PodSpec
@@ -97,7 +97,7 @@ def resolve_replica(
             "vllm",
         )
     tp = vllm.tensor_parallel_size
-    dtype = vllm.quantization if vllm.quantization in ("fp8",) else _dtype(vllm.dtype)
+    dtype = _weight_dtype(loaded, model)
     max_model_len = vllm.max_model_len or model.shape.max_position_embeddings
     try:
         engine = resolve_engine_config(
@@ -180,8 +180,29 @@ def _us_to_ps(microseconds: float) -> int:
     return round(microseconds * PS_PER_US)
 
 
-def _dtype(name: str) -> str:
-    return "bfloat16" if name == "auto" else name
+_FP8: Final = frozenset({"fp8", "fp8_per_tensor", "fp8_per_channel", "fbgemm_fp8"})
+"""vLLM's ``--quantization`` values that mean fp8 weights and activations, one scale per tensor, channel or token."""
+
+_FROM_CHECKPOINT: Final = frozenset({"compressed-tensors", "modelopt"})
+"""Values that only say how the checkpoint is to be read."""
+
+
+def _weight_dtype(loaded: LoadedScenario, model: Model) -> str:
+    """Type of the weights: quantised by flag, as the checkpoint is, or vLLM's ``dtype``."""
+    vllm = loaded.vllm
+    asked = vllm.quantization
+    quantisation = model.quantisation if asked is None or asked in _FROM_CHECKPOINT else asked
+    if quantisation is None and asked in _FROM_CHECKPOINT:
+        raise loaded.error(
+            f"quantization {asked}: {model.name} is not known to be quantised; give its config.json, or say fp8",
+            "engine",
+            "vllm",
+        )
+    if quantisation is None:
+        return "bfloat16" if vllm.dtype == "auto" else vllm.dtype
+    if quantisation not in _FP8:
+        raise loaded.error(f"{quantisation} weights are not modelled; fp8 and none are", "engine", "vllm")
+    return "fp8"
 
 
 def _profile_path(loaded: LoadedScenario) -> str:

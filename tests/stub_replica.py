@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from simulator.attempts import Attempt, AttemptListener, attempt_id_of
 from simulator.clients.client import Client
@@ -18,41 +18,57 @@ from simulator.scenario.clients import Clients
 from simulator.scenario.gateway import Gateway as GatewaySection
 from simulator.scenario.slo import Slo
 from simulator.units import to_ps
+from simulator.workload.request import RequestSpec
 
 
-class Spec(NamedTuple):
-    request_id: int
-    arrival_ps: int
-    prompt_tokens: int = 100
-    output_tokens: int = 10
-    max_tokens: int | None = 10
-    segments: ContentSegments = ()
-    priority: int = 0
-    session_id: int | None = None
-    turn: int = 0
-    workload: int = 0
+def Spec(
+    request_id: int,
+    arrival_ps: int,
+    prompt_tokens: int = 100,
+    output_tokens: int = 10,
+    max_tokens: int | None = 10,
+    segments: ContentSegments = (),
+    priority: int = 0,
+    session_id: int = 0,
+    turn: int = 0,
+    workload: int = 0,
+) -> RequestSpec:
+    return RequestSpec(
+        request_id,
+        workload,
+        arrival_ps,
+        prompt_tokens,
+        output_tokens,
+        max_tokens,
+        segments,
+        priority,
+        session_id,
+        turn,
+    )
 
 
 class Source:
     def __init__(
-        self, specs: Iterable[Spec], after: Callable[[Spec, int, bool], Spec | None] | None = None
+        self,
+        specs: Iterable[RequestSpec],
+        after: Callable[[RequestSpec, int, bool], RequestSpec | None] | None = None,
     ) -> None:
         self._specs = specs
         self._after = after
         self.ended: list[tuple[int, int, bool]] = []
 
-    def arrivals(self) -> Iterator[Spec]:
+    def arrivals(self) -> Iterator[RequestSpec]:
         return iter(self._specs)
 
     def may_follow(self, workload: int) -> bool:
         return self._after is not None
 
-    def after(self, spec: Any, end_ps: int, succeeded: bool) -> Spec | None:
+    def after(self, spec: RequestSpec, end_ps: int, succeeded: bool) -> RequestSpec | None:
         self.ended.append((spec.request_id, end_ps, succeeded))
         return None if self._after is None else self._after(spec, end_ps, succeeded)
 
 
-def nothing_follows(spec: Spec, end_ps: int, succeeded: bool) -> Spec | None:
+def nothing_follows(spec: RequestSpec, end_ps: int, succeeded: bool) -> RequestSpec | None:
     """For a `Source` that wants to hear of every end."""
     return None
 
@@ -218,7 +234,7 @@ class Chain:
         return self.rows
 
 
-def specs_at(*arrivals_s: float) -> list[Spec]:
+def specs_at(*arrivals_s: float) -> list[RequestSpec]:
     return [Spec(i, to_ps(t)) for i, t in enumerate(arrivals_s)]
 
 

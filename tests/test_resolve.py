@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from simulator.resolve import pod_spec, pool_prices, resolve_replica
+from simulator.scenario.errors import ScenarioError
 from simulator.scenario.load import load_scenario
 from simulator.units import to_ps
 from tests.small import write
@@ -93,3 +94,45 @@ def test_pod_of_a_deployment(tmp_path: Path) -> None:
 def test_without_a_manifest_pods_are_probed(tmp_path: Path, replicas: int | None) -> None:
     loaded = load_scenario(write(tmp_path, {"fleet": {"replicas": replicas}}))
     assert pod_spec(loaded, resolve_replica(loaded)).readiness_probe is not None
+
+
+@pytest.mark.parametrize(
+    ("vllm", "name"),
+    [
+        ({"model": "meta-llama/Llama-3.1-70B", "quantization": "fp8"}, "h100-sxm--llama-3.1-70b--fp8--tp2"),
+        ({"model": "nvidia/Llama-3.1-70B-Instruct-FP8"}, "h100-sxm--llama-3.1-70b--fp8--tp2"),
+        (
+            {"model": "RedHatAI/Meta-Llama-3.1-70B-Instruct-FP8", "quantization": "compressed-tensors"},
+            "h100-sxm--llama-3.1-70b--fp8--tp2",
+        ),
+        ({"model": "meta-llama/Llama-3.1-70B"}, "h100-sxm--llama-3.1-70b--bf16--tp2"),
+    ],
+)
+def test_weights_are_quantised_by_flag_or_by_the_checkpoint(
+    tmp_path: Path, vllm: dict[str, Any], name: str
+) -> None:
+    common = {
+        "tensor-parallel-size": 2,
+        "num-gpu-blocks-override": None,
+        "max-model-len": 2048,
+        "max-num-seqs": 128,
+        "max-num-batched-tokens": 2048,
+    }
+    made = plan(tmp_path, {"engine": {"vllm": {**common, **vllm}}})
+    assert made.step_time.profile.name == name
+    # 70.6 billion parameters; two bytes each leave H100s little room.
+    fp8 = "fp8" in name
+    assert made.weight_bytes / 70.6e9 == pytest.approx(1.03 if fp8 else 2.0, rel=0.01)
+    assert made.engine.num_gpu_blocks > (10_000 if fp8 else 500)
+    assert fp8 or made.engine.num_gpu_blocks < 5_000
+
+
+@pytest.mark.parametrize(
+    ("quantization", "reason"),
+    [("awq", "awq weights are not modelled; fp8 and none are"), ("modelopt", "is not known to be quantised")],
+)
+def test_a_quantisation_that_is_not_modelled_is_refused(
+    tmp_path: Path, quantization: str, reason: str
+) -> None:
+    with pytest.raises(ScenarioError, match=reason):
+        plan(tmp_path, {"engine": {"vllm": {"quantization": quantization}}})

@@ -1,22 +1,22 @@
 """Steps that a real vLLM engine took, and their replay in our engine.
 
 A trace has the engine's settings, its requests with the step before which each arrived, and every step's
-decisions. The replay gives our engine the same arrivals, counted in steps, and compares every step.
+decisions, all from a capture (`calibration.capture_format`). The replay gives our engine the same arrivals and
+aborts, counted in steps, and compares every step.
 """
 
 from __future__ import annotations
 
-import json
-import lzma
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Final
 
+from calibration.capture_format import Capture, CaptureError
 from simulator.engines.protocol import DeliveryKind, EngineRequest
 from simulator.engines.vllm.config import EngineConfig
 from simulator.engines.vllm.plain import PlainEngine, StepRecord
 from simulator.units import PS_PER_MS
-from validation.oracle_log import pack_steps, unpack_steps
 from validation.schedules import LinearStepTime
 
 TRACES: Final = Path(__file__).parent / "real_traces"
@@ -26,21 +26,25 @@ _STEP: Final = LinearStepTime(PS_PER_MS, 0, 0, 0)
 
 @dataclass(frozen=True)
 class RealTrace:
-    """What one run of a real engine was given and what it did.
+    """What one engine process was given and what it did.
 
     Attributes:
         source: engine, model and machine, in words.
         config: the engine's settings.
         arrivals: (steps scheduled before it arrived, request), in order of arrival.
+        aborts: (steps scheduled before it was aborted, request id), in order.
         steps: steps that scheduled something; their times are 0.
-        finished_before: of each step, the requests that finished since the one before.
+        finished_before: of each step, the requests that finished or were aborted since the one before.
+        stages: of each step, the capture's stage.
     """
 
     source: str
     config: EngineConfig
     arrivals: list[tuple[int, EngineRequest]]
+    aborts: list[tuple[int, int]]
     steps: list[StepRecord]
     finished_before: list[list[int]]
+    stages: list[int]
 
     @property
     def num_preemptions(self) -> int:
@@ -50,64 +54,93 @@ class RealTrace:
     def num_prefix_hits(self) -> int:
         return sum(hit > 0 for step in self.steps for _, hit in step.admitted)
 
-    def write(self, path: Path) -> None:
-        data = {
-            "source": self.source,
-            "config": asdict(self.config),
-            "arrivals": [[step, list(asdict(request).values())] for step, request in self.arrivals],
-            "steps": list(pack_steps(self.steps)),
-            "finished_before": self.finished_before,
-        }
-        path.write_bytes(lzma.compress(json.dumps(data, separators=(",", ":")).encode(), preset=9))
 
-    @staticmethod
-    def read(path: Path) -> RealTrace:
-        data = json.loads(lzma.decompress(path.read_bytes()))
-        arrivals = []
-        for step, values in data["arrivals"]:
-            request = EngineRequest(*values)
-            request.segments = tuple((content, end) for content, end in request.segments)
-            arrivals.append((step, request))
-        return RealTrace(
-            source=data["source"],
-            config=EngineConfig(**data["config"]),
-            arrivals=arrivals,
-            steps=list(unpack_steps(data["steps"])),
-            finished_before=data["finished_before"],
-        )
+def engine_config(capture: Capture, engine: int) -> EngineConfig:
+    """The settings of a captured engine that its decisions depend on.
 
-
-def from_lines(
-    source: str, lines: list[dict[str, Any]], requests: dict[int, EngineRequest], version: str
-) -> RealTrace:
-    """A trace from the lines of `validation.tracing_scheduler` and what the clients sent.
-
-    Args:
-        source: engine, model and machine, in words.
-        lines: of one run, in order.
-        requests: by request id.
-        version: vLLM's, as ``major.minor``.
+    Raises:
+        CaptureError: settings that our engine refuses.
     """
-    settings = next(line["settings"] for line in lines if "settings" in line)
-    rows = [line for line in lines if "scheduled" in line]
-    steps = [
-        StepRecord(
-            time_ps=0,
-            scheduled=[(request_id, n, context) for request_id, n, context in row["scheduled"]],
-            admitted=[(request_id, hit) for request_id, hit in row["admitted"]],
-            preempted=row["preempted"],
-            running=row["running"],
-            num_waiting=row["waiting"],
-            num_free_blocks=row["free_blocks"],
+    facts = capture.manifest.engines[engine]
+    known = {field.name for field in fields(EngineConfig)}
+    settings: dict[str, Any] = {key: value for key, value in facts.scheduler.items() if key in known}
+    version = ".".join(capture.manifest.versions["vllm"].split(".")[:2])
+    try:
+        return EngineConfig(
+            num_gpu_blocks=facts.num_gpu_blocks,
+            block_size=facts.block_size,
+            max_model_len=facts.max_model_len,
+            max_num_batched_tokens=facts.max_num_batched_tokens,
+            max_num_seqs=facts.max_num_seqs,
+            async_scheduling=facts.async_scheduling,
+            enable_prefix_caching=facts.enable_prefix_caching,
+            vllm_version=version,
+            **settings,
         )
-        for row in rows
-    ]
-    return RealTrace(
-        source=source,
-        config=EngineConfig(**settings, vllm_version=version),
-        arrivals=[(line["step"], requests[line["arrival"]]) for line in lines if "arrival" in line],
-        steps=steps,
-        finished_before=[sorted(row["finished_before"]) for row in rows],
+    except ValueError as error:
+        raise CaptureError(f"{capture.folder}: engine {facts.name}: {error}") from None
+
+
+def traces_of(capture: Capture) -> Iterator[RealTrace]:
+    """One trace for each engine process of a capture that has steps."""
+    manifest = capture.manifest
+    requests = capture.requests.to_pylist()
+    rows: dict[int, list[dict[str, Any]]] = {}
+    for row in capture.steps.to_pylist():
+        rows.setdefault(row["engine"], []).append(row)
+    for engine, steps in rows.items():
+        facts = manifest.engines[engine]
+        arrivals = [
+            (request["arrival_step"], number, _engine_request(number, request))
+            for number, request in enumerate(requests)
+            if request["engine"] == engine and request["arrival_step"] is not None
+        ]
+        ended_early = {
+            number
+            for number, request in enumerate(requests)
+            if request["engine"] == engine and request["status"] != "finished"
+        }
+        aborts = [
+            (place, number)
+            for place, step in enumerate(steps)
+            for number in step["finished"]
+            if number in ended_early
+        ]
+        # No step came after the end of those that the capture itself ended.
+        aborts += [(len(steps), number) for number in sorted(ended_early - {number for _, number in aborts})]
+        yield RealTrace(
+            source=f"{manifest.plan}/{facts.name}: vLLM {manifest.versions['vllm']} on {manifest.gpu}, {facts.model}",
+            config=engine_config(capture, engine),
+            arrivals=[(step, request) for step, _, request in sorted(arrivals, key=lambda a: a[:2])],
+            aborts=aborts,
+            steps=[_step_record(step) for step in steps],
+            finished_before=[step["finished"] for step in steps],
+            stages=[step["stage"] for step in steps],
+        )
+
+
+def _engine_request(number: int, request: dict[str, Any]) -> EngineRequest:
+    segments = tuple(zip(request["segment_ids"], request["segment_ends"], strict=True))
+    return EngineRequest(
+        number,
+        request["prompt_tokens"],
+        request["max_tokens"],
+        request["max_tokens"],
+        priority=request["priority"] or 0,
+        segments=segments,
+    )
+
+
+def _step_record(step: dict[str, Any]) -> StepRecord:
+    context = dict(zip(step["requests"], step["context"], strict=True))
+    return StepRecord(
+        time_ps=0,
+        scheduled=list(zip(step["requests"], step["tokens"], step["context"], strict=True)),
+        admitted=[(number, context[number]) for number in step["admitted"]],
+        preempted=step["preempted"],
+        running=step["running"],
+        num_waiting=step["waiting"],
+        num_free_blocks=step["free_blocks"],
     )
 
 
@@ -117,7 +150,7 @@ class _NoGaps:
 
 
 def replay(trace: RealTrace) -> tuple[list[StepRecord], list[list[int]]]:
-    """Our engine's steps and finishes for the arrivals of a trace, in its form."""
+    """Our engine's steps and finishes for the arrivals and aborts of a trace, in its form."""
     steps: list[StepRecord] = []
     finished: list[int] = []
     finished_before: list[list[int]] = []
@@ -127,20 +160,31 @@ def replay(trace: RealTrace) -> tuple[list[StepRecord], list[list[int]]]:
             steps.append(step._replace(time_ps=0))
 
     engine = PlainEngine(trace.config, _STEP, _NoGaps(), observe)
-    waiting = list(trace.arrivals)
+    waiting, aborts = list(trace.arrivals), list(trace.aborts)
+    present: set[int] = set()
     now = 0
     while waiting or engine.next_time() is not None:
         next_ps = engine.next_time()
         idle = next_ps is None
         now = now + 1 if next_ps is None else next_ps
-        # Seen by the next schedule, which is the first after these many; an idle engine is woken.
+        # Seen by the next schedule, which is the first after these many.
+        while aborts and aborts[0][0] <= len(steps):
+            number = aborts.pop(0)[1]
+            if number in present:
+                engine.abort(number, now)
+                present.discard(number)
+                finished.append(number)
+        # An idle engine is woken.
         while waiting and (waiting[0][0] <= len(steps) or idle):
             request = waiting.pop(0)[1]
             assert engine.submit(request, now) is None
+            present.add(request.request_id)
             idle = False
         known = len(steps)
         deliveries = engine.advance(now)
-        finished += [d.request_id for d in deliveries if d.kind == DeliveryKind.FINISHED]
+        ended = [d.request_id for d in deliveries if d.kind == DeliveryKind.FINISHED]
+        present.difference_update(ended)
+        finished += ended
         if len(steps) > known:
             finished_before.append(sorted(finished))
             finished = []

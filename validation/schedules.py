@@ -7,9 +7,9 @@ is drawn from one seed and is plain data, so that it can be stored beside the de
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from random import Random
-from typing import Any
+from typing import Any, Final
 
 from simulator.draws import Draws
 from simulator.engines.protocol import EngineRequest
@@ -17,6 +17,8 @@ from simulator.engines.vllm.config import EngineConfig
 from simulator.engines.vllm.rules import rules_of
 from simulator.engines.vllm.speculation import Acceptance, DrawnAcceptance
 from simulator.units import PS_PER_MS, PS_PER_US
+
+_FIELDS: Final = tuple(field.name for field in fields(EngineRequest))
 
 
 @dataclass(frozen=True)
@@ -75,9 +77,7 @@ class Schedule:
     def from_json(data: dict[str, Any]) -> Schedule:
         arrivals = []
         for t, values in data["arrivals"]:
-            request = EngineRequest(*values)
-            segments = tuple((content, end) for content, end in request.segments)
-            arrivals.append((t, replace(request, segments=segments)))
+            arrivals.append((t, _request_of(values)))
         return Schedule(
             config=EngineConfig(**data["config"]),
             step_time=LinearStepTime(**data["step_time"]),
@@ -85,6 +85,12 @@ class Schedule:
             aborts=[(t, request_id) for t, request_id in data["aborts"]],
             acceptance_rates=tuple(data.get("acceptance_rates", ())),
         )
+
+
+def _request_of(values: list[Any]) -> EngineRequest:
+    """A request from its fields in order, as JSON gives them back."""
+    known = dict(zip(_FIELDS, values, strict=True))
+    return EngineRequest(**known | {"segments": tuple((content, end) for content, end in known["segments"])})
 
 
 def draw_schedule(seed: int, max_requests: int = 60, version: str = "0.32") -> Schedule:

@@ -140,6 +140,8 @@ class Model(BaseModel):
     name: str
     shape: ModelShape
     source: str
+    quantisation: str | None = None
+    """``fp8`` if the checkpoint's weights are, else the method that its configuration names; None for none."""
 
 
 @cache
@@ -149,8 +151,9 @@ def _models() -> dict[str, Model]:
     models = {}
     for entry in table["models"]:
         shape = ModelShape.model_validate(entry["shape"])
-        for name in entry["names"]:
-            models[name] = Model(name=name, shape=shape, source=source)
+        for key, quantisation in (("names", None), ("fp8_names", "fp8")):
+            for name in entry.get(key, ()):
+                models[name] = Model(name=name, shape=shape, source=source, quantisation=quantisation)
     return models
 
 
@@ -192,7 +195,7 @@ def model_from_config(path: Path) -> Model:
         raise CatalogError(f"{path}: not a readable JSON file: {error}") from None
     if not isinstance(config, dict):
         raise CatalogError(f"{path}: expected a JSON object")
-    config = config.get("text_config", config)
+    whole, config = config, config.get("text_config", config)
     if config.get("kv_lora_rank"):
         raise CatalogError(f"{path}: multi-head latent attention (kv_lora_rank) is not modelled")
     experts = int(config.get("num_local_experts") or config.get("num_experts") or 0)
@@ -220,4 +223,28 @@ def model_from_config(path: Path) -> Model:
         first = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
         raise CatalogError(f"{path}: not a decoder's configuration: {first}") from None
     name = config.get("_name_or_path") or str(path)
-    return Model(name=name, shape=shape, source=str(path))
+    return Model(name=name, shape=shape, source=str(path), quantisation=_quantisation(whole))
+
+
+def _quantisation(config: dict[str, Any]) -> str | None:
+    """What ``quantization_config`` says of the weights: ``fp8`` (one scale per tensor, channel or token), or a name.
+
+    The forms are those of vLLM 0.26 (``model_executor/layers/quantization``): its own fp8, FBGEMM's, ModelOpt's
+    and compressed-tensors'. Scales per block run other kernels and are told apart.
+    """
+    quantised = config.get("quantization_config") or config.get("compression_config")
+    if not isinstance(quantised, dict):
+        return None
+    method = str(quantised.get("quant_method", "unnamed"))
+    algorithm = quantised.get("quant_algo") or (quantised.get("quantization") or {}).get("quant_algo")
+    if method in ("fp8", "fbgemm_fp8"):
+        return "fp8_per_block" if quantised.get("weight_block_size") else "fp8"
+    if method == "modelopt" or algorithm:
+        return "fp8" if algorithm == "FP8" else f"{method} {algorithm}"
+    if method == "compressed-tensors":
+        groups = (quantised.get("config_groups") or {}).values()
+        parts = [group.get(part) or {} for group in groups for part in ("weights", "input_activations")]
+        if parts and all((part.get("num_bits"), part.get("type")) == (8, "float") for part in parts):
+            blocks = any(part.get("strategy") == "block" for part in parts)
+            return "fp8_per_block" if blocks else "fp8"
+    return method

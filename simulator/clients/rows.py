@@ -74,7 +74,11 @@ def completed_rows(
     slo_good: bool,
 ) -> tuple[Row, Row]:
     """Rows of ``attempts`` and ``requests`` of an own answer; ``latencies`` are (ttft_s, tpot_s, e2e_s)."""
-    _, output_tokens, scheduled_ps, _, cached_tokens, preemptions, max_gap_ps = finish
+    output_tokens, scheduled_ps, cached_tokens = (
+        finish.output_tokens,
+        finish.scheduled_ps,
+        finish.cached_tokens,
+    )
     ttft_s, tpot_s, e2e_s = latencies
     arrival_ps, sent_ps = spec.arrival_ps, attempt.sent_ps
     engine_ps, first_ps = attempt.engine_ps, attempt.first_token_ps
@@ -114,10 +118,10 @@ def completed_rows(
         ttft_s,
         tpot_s,
         e2e_s,
-        max_gap_ps / PS_PER_S,
+        finish.max_gap_ps / PS_PER_S,
         (scheduled_ps - engine_ps) / PS_PER_S,
         end_s,
-        preemptions,
+        finish.preemptions,
         cached_tokens,
         slo_good,
     )

@@ -205,15 +205,17 @@ class Replica:
 
     def _relay(self, deliveries: list[Delivery]) -> None:
         out_ps, attempts, listener = self._out_ps, self._attempts, self._listener
-        for time_ps, kind, request_id, finish in deliveries:
+        for delivery in deliveries:
+            kind, time_ps = delivery.kind, delivery.time_ps
             if kind is _FINISHED:
                 # None: aborted at this very instant by a listener; so below.
-                attempt = attempts.pop(request_id, None)
+                attempt = attempts.pop(delivery.request_id, None)
                 if attempt is not None:
+                    finish = delivery.detail
                     assert finish is not None
                     listener.finished(attempt, time_ps + out_ps, finish)
                 continue
-            attempt = attempts.get(request_id)
+            attempt = attempts.get(delivery.request_id)
             if attempt is None:
                 continue
             if kind is _FIRST_TOKEN:

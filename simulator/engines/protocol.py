@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 ContentSegments = tuple[tuple[int, int], ...]
 """Content of a token sequence as (content id, end offset) pairs with rising ends.
@@ -27,7 +27,7 @@ tokens, which is how the next turn of a conversation hits the blocks of the last
 """
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, init=False)
 class EngineRequest:
     """One attempt of a request, as the engine's input queue receives it.
 
@@ -46,10 +46,31 @@ class EngineRequest:
     prompt_tokens: int
     output_tokens: int
     max_tokens: int
-    priority: int = 0
-    workload: int = 0
-    segments: ContentSegments = ()
-    lora: int | None = None
+    priority: int
+    workload: int
+    segments: ContentSegments
+    lora: int | None
+
+    # Written out: the generated one is not compiled.
+    def __init__(
+        self,
+        request_id: int,
+        prompt_tokens: int,
+        output_tokens: int,
+        max_tokens: int,
+        priority: int = 0,
+        workload: int = 0,
+        segments: ContentSegments = (),
+        lora: int | None = None,
+    ) -> None:
+        self.request_id = request_id
+        self.prompt_tokens = prompt_tokens
+        self.output_tokens = output_tokens
+        self.max_tokens = max_tokens
+        self.priority = priority
+        self.workload = workload
+        self.segments = segments
+        self.lora = lora
 
 
 class DeliveryKind(IntEnum):
@@ -62,7 +83,8 @@ class DeliveryKind(IntEnum):
     PREEMPTED = 3
 
 
-class Delivery(NamedTuple):
+@dataclass(slots=True, init=False)
+class Delivery:
     """Something that happened to a request at an instant.
 
     Attributes:
@@ -75,10 +97,20 @@ class Delivery(NamedTuple):
     time_ps: int
     kind: DeliveryKind
     request_id: int
-    detail: Finish | None = None
+    detail: Finish | None
+
+    # Written out: the generated one is not compiled.
+    def __init__(
+        self, time_ps: int, kind: DeliveryKind, request_id: int, detail: Finish | None = None
+    ) -> None:
+        self.time_ps = time_ps
+        self.kind = kind
+        self.request_id = request_id
+        self.detail = detail
 
 
-class Finish(NamedTuple):
+@dataclass(slots=True, init=False)
+class Finish:
     """What the engine knows of a request that finished by itself.
 
     Attributes:
@@ -98,6 +130,25 @@ class Finish(NamedTuple):
     cached_tokens: int
     preemptions: int
     max_gap_ps: int
+
+    # Written out: the generated one is not compiled.
+    def __init__(
+        self,
+        reason: str,
+        output_tokens: int,
+        scheduled_ps: int,
+        first_token_ps: int,
+        cached_tokens: int,
+        preemptions: int,
+        max_gap_ps: int,
+    ) -> None:
+        self.reason = reason
+        self.output_tokens = output_tokens
+        self.scheduled_ps = scheduled_ps
+        self.first_token_ps = first_token_ps
+        self.cached_tokens = cached_tokens
+        self.preemptions = preemptions
+        self.max_gap_ps = max_gap_ps
 
 
 @dataclass(slots=True)

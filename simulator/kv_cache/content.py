@@ -4,85 +4,88 @@ Decides as `simulator.kv_cache.block_pool` does, in steps whose cost does not gr
 
 - a block that caches nothing is like any other, and such blocks lie before all others in the free queue
   (released ones go to its head, those with content to its tail): a count stands for them;
+- content with an id is kept in runs: neighbouring blocks of one id that as many requests hold and that, once
+  nobody does, are neighbours in the free queue, the last block first. A run is divided where a request takes a
+  part of it, and shortened where eviction ends within it;
 - content that no other request can have (the tail of a prompt without an id, what a request generates) is
-  released and evicted in one piece, from its end: a run with a length stands for it. Once its request has
-  ended nobody will ask for it, and neighbouring runs become one;
-- content with an id is kept block by block, with reference counts and all its holders.
+  released and evicted in one piece: a run without an id. Once its request has ended nobody will ask for it,
+  and neighbouring runs become one.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Iterator, Sequence
 from typing import Final
 
 from simulator.engines.protocol import ContentSegments
 
-ContentKey = tuple[object, int, int | None]
-"""Content id, place in the sequence in blocks, adapter."""
-
-_ENDLESS: Final = 1 << 62
-
-
-class SharedBlock:
-    """A full block that caches content with an id; in the free queue while nobody refers to it."""
-
-    __slots__ = ("key", "ref_cnt")
-
-    def __init__(self, key: ContentKey) -> None:
-        self.key = key
-        self.ref_cnt = 1
-
-
-_NO_BLOCKS: Final[list[SharedBlock]] = []
+_ENDLESS: Final = 1 << 40
 
 
 class Run:
-    """Consecutive blocks of one request's own content in the free queue."""
+    """Blocks that share their fate: ``start`` to ``stop`` - 1 of a sequence.
 
-    __slots__ = ("num_blocks",)
+    Attributes:
+        key: content id and adapter; None for a request's own content, which counts from 0.
+        start, stop: places in the sequence, in blocks.
+        ref_cnt: how many requests hold each of the blocks.
+        rest: what was divided off behind it: whoever held this run then holds that too.
+        junior: the next run of the same key in the order of caching. The first that has a block answers for it.
+        before, after: neighbours in the free queue, in the order of eviction; of no meaning outside it.
+    """
 
-    def __init__(self, num_blocks: int) -> None:
-        self.num_blocks = num_blocks
+    __slots__ = ("after", "before", "junior", "key", "ref_cnt", "rest", "start", "stop")
+
+    def __init__(self, key: object, start: int, stop: int, ref_cnt: int) -> None:
+        self.key = key
+        self.start = start
+        self.stop = stop
+        self.ref_cnt = ref_cnt
+        self.rest: Run | None = None
+        self.junior: Run | None = None
+        self.before: Run = self
+        self.after: Run = self
+
+
+_NO_RUNS: Final[list[Run]] = []
 
 
 class ContentTable:
     """The cached content that one request holds or left in the free queue.
 
     Attributes:
-        shared: its blocks of content with an id, from the first; all of them are cached.
+        shared: its runs of content with an id, from the first block. What was divided since a run was put here
+            goes on in its ``rest``.
+        num_shared: how many blocks these are; all of them are cached.
         num_shareable: blocks of its sequence whose content has an id.
         own_run: what it left of its own content when it was preempted.
+        segments: ids of its content and where they end, in tokens.
+        segment: index of the last segment that has a block among the shared ones, or of an earlier one.
     """
 
-    __slots__ = ("_contents", "lora", "num_shareable", "own_run", "shared", "unique_id")
+    __slots__ = (
+        "lora",
+        "num_shareable",
+        "num_shared",
+        "own_run",
+        "segment",
+        "segments",
+        "shared",
+        "unique_id",
+    )
 
     def __init__(self, unique_id: int, segments: ContentSegments, lora: int | None, block_size: int) -> None:
         self.unique_id = unique_id
         self.lora = lora
-        self.shared: list[SharedBlock] = _NO_BLOCKS
+        self.segments: tuple[tuple[object, int], ...] = segments
+        self.num_shareable = segments[-1][1] // block_size if segments else 0
+        self.shared: list[Run] = _NO_RUNS
+        self.num_shared = self.segment = 0
         self.own_run: Run | None = None
-        self.num_shareable = 0
-        if segments:
-            self._contents: list[tuple[object, int]] = [
-                (content, end // block_size) for content, end in segments
-            ]
-            self.num_shareable = segments[-1][1] // block_size
 
-    def give_ids(self) -> None:
-        """From here on keep the request's own content block by block too."""
-        before = self._contents if self.num_shareable else []
-        self._contents = [*before, (("own", self.unique_id), _ENDLESS)]
+    def give_ids(self, block_size: int) -> None:
+        """From here on the request's own content has an id too."""
+        self.segments = (*self.segments, (("own", self.unique_id), _ENDLESS * block_size))
         self.num_shareable = _ENDLESS
-
-    def keys(self, start: int, stop: int) -> Iterator[ContentKey]:
-        """Content of blocks ``start`` to ``stop`` - 1; ``stop`` is at most ``num_shareable``."""
-        lora = self.lora
-        for content, end in self._contents:
-            last = min(end, stop)
-            while start < last:
-                yield (content, start, lora)
-                start += 1
 
 
 class ContentPool:
@@ -102,7 +105,7 @@ class ContentPool:
         "_blank",
         "_cached",
         "_dead_tail",
-        "_lru",
+        "_queue",
         "block_size",
         "enable_caching",
         "num_free",
@@ -117,49 +120,109 @@ class ContentPool:
         self.enable_caching = enable_caching
         self.watermark_blocks = int(watermark * num_gpu_blocks)
         self.num_usable = self.num_free = self._blank = num_gpu_blocks - 1
-        self._lru: OrderedDict[SharedBlock | Run, None] = OrderedDict()
-        self._cached: dict[ContentKey, SharedBlock | dict[SharedBlock, None]] = {}
+        # Both ends of the free queue behind the blank blocks: a ring.
+        self._queue = Run(None, 0, 0, 0)
+        # The first cached run of every key.
+        self._cached: dict[object, Run] = {}
         self._dead_tail: Run | None = None
 
-    def look_up(self, table: ContentTable, num_tokens: int) -> tuple[list[SharedBlock], int]:
-        """Cached blocks at the start of a sequence: those with an id, and how many of its own follow.
+    # --- hits -------------------------------------------------------------------------------------------
 
-        The last token is always left to compute.
+    def look_up(self, table: ContentTable, num_tokens: int) -> tuple[list[Run], int]:
+        """Cached runs at the start of a sequence, the one of its own content last, and how many blocks they are.
+
+        The last token is always left to compute. Runs are divided where the sequence leaves them.
         """
         if not self.enable_caching:
-            return _NO_BLOCKS, 0
-        own = table.own_run.num_blocks if table.own_run is not None else 0
-        if not table.num_shareable:
-            return _NO_BLOCKS, own
-        stop = min((num_tokens - 1) // self.block_size, table.num_shareable)
-        hits: list[SharedBlock] = []
-        cached = self._cached
-        for key in table.keys(0, stop):
-            found = cached.get(key)
-            if found is None:
-                break
-            hits.append(found if isinstance(found, SharedBlock) else next(iter(found)))
-        # Own content is evicted before what precedes it.
-        assert not own or len(hits) == table.num_shareable
-        return hits, own
+            return _NO_RUNS, 0
+        own_run = table.own_run
+        own = own_run.stop if own_run is not None else 0
+        hits: list[Run] = []
+        num_hits = 0
+        if table.num_shareable:
+            block_size = self.block_size
+            stop = min((num_tokens - 1) // block_size, table.num_shareable)
+            lora = table.lora
+            for content, end_tokens in table.segments:
+                end = min(end_tokens // block_size, stop)
+                if end <= num_hits:
+                    continue
+                first = self._cached.get(content if lora is None else (content, lora))
+                if first is not None:
+                    num_hits = self._add_hits(hits, first, num_hits, end)
+                if num_hits < end or end == stop:
+                    break
+        if own and own_run is not None:
+            # Own content is evicted before what precedes it.
+            assert num_hits == table.num_shareable
+            hits.append(own_run)
+        return hits, num_hits + own
 
-    def num_evictable(self, hits: Sequence[SharedBlock], own: int) -> int:
-        """How many of these hits lie in the free queue."""
-        return own + sum(block.ref_cnt == 0 for block in hits) if hits else own
+    def _add_hits(self, hits: list[Run], first: Run, start: int, stop: int) -> int:
+        """Add the runs of a key that answer for its blocks ``start`` to ``stop`` - 1; returns where they end."""
+        run: Run | None = first
+        # Where a run begins that was cached earlier than the one looked at.
+        limit = stop
+        while run is not None:
+            if run.start > start:
+                limit = min(limit, run.start)
+            elif run.stop > start:
+                if run.start < start:
+                    run = self._divide(run, start)
+                if run.stop > limit:
+                    self._divide(run, limit)
+                hits.append(run)
+                start = run.stop
+                if start == stop:
+                    return start
+                if start == limit:
+                    run = first
+                    limit = stop
+                    continue
+            run = run.junior
+        return start
 
-    def touch(self, table: ContentTable, hits: list[SharedBlock], own: int) -> None:
+    def _divide(self, run: Run, at: int) -> Run:
+        """Divide a run before a block; returns what is behind."""
+        rest = Run(run.key, at, run.stop, run.ref_cnt)
+        run.stop = at
+        rest.rest = run.rest
+        run.rest = rest
+        rest.junior = run.junior
+        run.junior = rest
+        if run.ref_cnt == 0:
+            before = run.before
+            rest.before = before
+            rest.after = run
+            before.after = run.before = rest
+        return rest
+
+    @staticmethod
+    def num_evictable(hits: list[Run]) -> int:
+        """How many blocks of these runs lie in the free queue."""
+        found = 0
+        for run in hits:
+            if run.ref_cnt == 0:
+                found += run.stop - run.start
+        return found
+
+    def touch(self, table: ContentTable, hits: list[Run]) -> None:
         """Give a request its hits; those in the free queue leave it."""
-        for block in hits:
-            if block.ref_cnt == 0:
-                del self._lru[block]
-                self.num_free -= 1
-            block.ref_cnt += 1
-        table.shared = hits
-        if own:
-            assert table.own_run is not None
-            del self._lru[table.own_run]
-            self.num_free -= own
+        end = self._queue
+        for run in hits:
+            if run.ref_cnt == 0:
+                self.num_free -= run.stop - run.start
+                run.before.after = run.after
+                run.after.before = run.before
+                run.before = run.after = end
+            run.ref_cnt += 1
+        if hits and hits[-1] is table.own_run:
+            hits.pop()
         table.own_run = None
+        table.shared = hits
+        table.num_shared = hits[-1].stop if hits else 0
+
+    # --- new blocks -------------------------------------------------------------------------------------
 
     def take(self, num_blocks: int) -> None:
         """Take blocks from the head of the free queue, evicting what they cache; there must be as many."""
@@ -169,47 +232,87 @@ class ContentPool:
             return
         num_blocks -= self._blank
         self._blank = 0
-        lru, cached = self._lru, self._cached
+        end = self._queue
+        run = end.after
         while num_blocks > 0:
-            entry = next(iter(lru))
-            if isinstance(entry, Run):
-                if entry.num_blocks > num_blocks:
-                    entry.num_blocks -= num_blocks
-                    return
-                num_blocks -= entry.num_blocks
-                entry.num_blocks = 0
-                del lru[entry]
-                continue
-            del lru[entry]
-            num_blocks -= 1
-            holders = cached[entry.key]
-            if holders is entry:
-                del cached[entry.key]
+            size = run.stop - run.start
+            if size > num_blocks:
+                run.stop -= num_blocks
+                break
+            num_blocks -= size
+            run.stop = run.start
+            if run.key is not None:
+                self._forget(run)
+            after = run.after
+            # What may still point here keeps no others alive.
+            run.before = run.after = end
+            run = after
+        end.after = run
+        run.before = end
+
+    def _forget(self, run: Run) -> None:
+        """Take a run out of the runs of its key."""
+        junior = run.junior
+        first = self._cached[run.key]
+        if first is run:
+            if junior is None:
+                del self._cached[run.key]
             else:
-                assert isinstance(holders, dict)
-                del holders[entry]
-                if not holders:
-                    del cached[entry.key]
+                self._cached[run.key] = junior
+        else:
+            while first.junior is not run:
+                assert first.junior is not None
+                first = first.junior
+            first.junior = junior
+        run.junior = run.rest = None
 
     def cache_shared(self, table: ContentTable, num_full: int) -> None:
         """Cache those of a request's first ``num_full`` blocks whose content has an id."""
-        start, stop = len(table.shared), min(num_full, table.num_shareable)
+        start, stop = table.num_shared, min(num_full, table.num_shareable)
         if start >= stop or not self.enable_caching:
             return
         if start == 0:
             table.shared = []
-        put = self._cached.setdefault
-        append = table.shared.append
-        for key in table.keys(start, stop):
-            block = SharedBlock(key)
-            append(block)
-            holders = put(key, block)
-            if holders is block:
+        cached, shared = self._cached, table.shared
+        block_size, lora, segments, segment = self.block_size, table.lora, table.segments, table.segment
+        while start < stop:
+            content, end_tokens = segments[segment]
+            end = min(end_tokens // block_size, stop)
+            if end <= start:
+                segment += 1
                 continue
-            if isinstance(holders, SharedBlock):
-                self._cached[key] = {holders: None, block: None}
+            key = content if lora is None else (content, lora)
+            first = cached.get(key)
+            if first is None:
+                run = Run(key, start, end, 1)
+                cached[key] = run
+                shared.append(run)
             else:
-                holders[block] = None
+                self._cache_behind(shared, first, start, end)
+            start = end
+        table.segment = segment
+        table.num_shared = stop
+
+    @staticmethod
+    def _cache_behind(shared: list[Run], first: Run, start: int, stop: int) -> None:
+        """Cache blocks of a key that has runs already, the first of which is given.
+
+        The request's last run grows, if that leaves it the last to be cached of those that have these blocks.
+        """
+        run = _pieces(shared[-1], start)[-1] if shared else first
+        grows = bool(shared) and run.ref_cnt == 1 and run.key == first.key
+        last = run if grows else first
+        while last.junior is not None:
+            last = last.junior
+            if last.start < stop and start < last.stop:
+                grows = False
+        if grows:
+            run.stop = stop
+        else:
+            last.junior = Run(first.key, start, stop, 1)
+            shared.append(last.junior)
+
+    # --- release ----------------------------------------------------------------------------------------
 
     def release(self, table: ContentTable, num_blocks: int, num_cached: int, *, returns: bool) -> None:
         """Release a request's blocks, the last first.
@@ -224,25 +327,53 @@ class ContentPool:
             self.num_free += num_blocks
             self._blank += num_blocks
             return
-        shared = table.shared
-        own = num_cached - len(shared)
+        num_shared = table.num_shared
+        own = num_cached - num_shared
         self._blank += num_blocks - num_cached
-        self.num_free += num_blocks - len(shared)
-        lru = self._lru
+        self.num_free += num_blocks - num_shared
         if own:
+            last = self._queue.before
             if returns:
-                table.own_run = Run(own)
-                lru[table.own_run] = None
-            elif lru and next(reversed(lru)) is self._dead_tail:
-                assert self._dead_tail is not None
-                self._dead_tail.num_blocks += own
+                table.own_run = Run(None, 0, own, 0)
+                self._append(table.own_run)
+            elif last is self._dead_tail:
+                last.stop += own
             else:
-                self._dead_tail = Run(own)
-                lru[self._dead_tail] = None
-        if shared:
-            for block in reversed(shared):
-                block.ref_cnt -= 1
-                if block.ref_cnt == 0:
-                    lru[block] = None
-                    self.num_free += 1
-            table.shared = _NO_BLOCKS
+                self._dead_tail = Run(None, 0, own, 0)
+                self._append(self._dead_tail)
+        if num_shared:
+            stop = num_shared
+            for run in reversed(table.shared):
+                if run.stop == stop:
+                    self._drop(run)
+                else:
+                    for piece in reversed(_pieces(run, stop)):
+                        self._drop(piece)
+                stop = run.start
+            table.shared = _NO_RUNS
+            table.num_shared = table.segment = 0
+
+    def _drop(self, run: Run) -> None:
+        """Drop a reference on a run."""
+        run.ref_cnt -= 1
+        if run.ref_cnt == 0:
+            self.num_free += run.stop - run.start
+            self._append(run)
+
+    def _append(self, run: Run) -> None:
+        """Put a run at the tail of the free queue."""
+        end = self._queue
+        last = end.before
+        run.before = last
+        run.after = end
+        last.after = end.before = run
+
+
+def _pieces(run: Run, stop: int) -> list[Run]:
+    """What a run up to ``stop`` was divided into."""
+    pieces = [run]
+    while run.stop < stop:
+        assert run.rest is not None
+        run = run.rest
+        pieces.append(run)
+    return pieces

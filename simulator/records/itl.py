@@ -14,12 +14,18 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from simulator.units import PS_PER_S
 
+if TYPE_CHECKING:
+    from mypy_extensions import i64  # a machine integer where compiled
+
 _BITS: Final = 8
 """2 to this many bins for each power of two."""
+
+_WIDE_PS: Final = 1 << 48
+"""Times this long (280 s) are multiplied in Python's integers."""
 
 QUANTILE_RELATIVE_ERROR: Final = 1 / 2 ** (_BITS + 1)
 """A quantile read from the histogram is within this share of the true one."""
@@ -102,39 +108,39 @@ class ItlHistogram:
         The gaps of a long series are counted bin by bin, not one by one.
         """
         pool = self._pools[workload]
-        if count == 1:
-            shift = first_gap_ps.bit_length() - _BITS - 1
-            pool.bins[(shift << _BITS) + (first_gap_ps >> shift) if shift > 0 else first_gap_ps] += weight
+        # Machine integers where compiled; sums may outgrow them.
+        n: i64 = count
+        tokens: i64 = weight
+        gap: i64 = first_gap_ps
+        step: i64 = increment_ps
+        if n == 1:
+            pool.bins[bin_index(first_gap_ps)] += weight
             pool.tokens += weight
-            pool.sum_ps += first_gap_ps * weight
+            pool.sum_ps += weight * first_gap_ps if gap > _WIDE_PS else tokens * gap
             if first_gap_ps > pool.max_ps:  # noqa: PLR1730 (max() costs as much as all the rest)
                 pool.max_ps = first_gap_ps
             return
-        if count < 1:
+        if n < 1:
             return
-        pool.tokens += count * weight
-        pool.sum_ps += weight * (count * first_gap_ps + increment_ps * (count * (count - 1) // 2))
-        last_gap_ps = first_gap_ps + (count - 1) * increment_ps
-        gap, step = first_gap_ps, increment_ps
+        pool.tokens += n * tokens
+        total = n * gap + step * (n * (n - 1) // 2)
+        pool.sum_ps += weight * int(total) if total > _WIDE_PS else tokens * total
+        last = gap + (n - 1) * step
         if step < 0:  # the same gaps, counted from the other end
-            gap, step, last_gap_ps = last_gap_ps, -step, first_gap_ps
-        if last_gap_ps > pool.max_ps:  # noqa: PLR1730 (as above)
-            pool.max_ps = last_gap_ps
+            gap, step, last = last, -step, gap
+        if last > pool.max_ps:  # noqa: PLR1730 (as above)
+            pool.max_ps = last
         bins = pool.bins
-        while True:  # as bin_index and bin_edges_ps, whose calls would cost more than the rest
-            shift = gap.bit_length() - _BITS - 1
-            if shift > 0:
-                index = (shift << _BITS) + (gap >> shift)
-                high = ((gap >> shift) + 1) << shift
-            else:
-                index, high = gap, gap + 1
-            if last_gap_ps < high:
-                bins[index] += count * weight
+        while True:
+            index = bin_index(gap)
+            high: i64 = bin_edges_ps(index)[1]
+            if last < high:
+                bins[index] += n * tokens
                 return
             inside = -((gap - high) // step)
-            bins[index] += inside * weight
+            bins[index] += inside * tokens
             gap += inside * step
-            count -= inside
+            n -= inside
 
     def pool(self, workload: str | None = None) -> ItlPool:
         """The gaps of one workload by name, or of all of them."""

@@ -31,6 +31,7 @@ class _TableBuffer:
     def __init__(self, schema: pa.Schema, path: Path | None) -> None:
         self.schema = schema
         self._values: list[Any] = []  # row after row
+        self._types = schema.types
         self._full = BATCH_ROWS * len(schema)
         self._batches: list[pa.RecordBatch] = []
         self._rows_in_batches = 0
@@ -71,12 +72,7 @@ class _TableBuffer:
         values, width = self._values, len(self.schema)
         if len(values) % width:
             raise ValueError(f"{len(values)} values do not make rows of {width} columns: {self.schema.names}")
-        columns = [
-            pa.array(values[index::width], pa.string()).dictionary_encode()
-            if pa.types.is_dictionary(column.type)
-            else pa.array(values[index::width], column.type)
-            for index, column in enumerate(self.schema)
-        ]
+        columns = [_column(values[index::width], kind) for index, kind in enumerate(self._types)]
         values.clear()
         self._batches.append(pa.RecordBatch.from_arrays(columns, schema=self.schema))
         self._rows_in_batches += len(columns[0])
@@ -86,6 +82,21 @@ class _TableBuffer:
         self._writer.write_table(self.table().unify_dictionaries().combine_chunks(), ROW_GROUP_ROWS)
         self._batches.clear()
         self._rows_in_batches = 0
+
+
+def _column(values: list[Any], kind: pa.DataType) -> pa.Array:
+    """An Arrow column of at least one value."""
+    first = values[0]
+    # Labels, flags and counts often have one value for a thousand rows, which is seen at once.
+    if first == values[-1] and first is not None and values.count(first) == len(values):
+        if not pa.types.is_dictionary(kind):
+            return pa.repeat(pa.scalar(first, kind), len(values))
+        return pa.DictionaryArray.from_arrays(
+            pa.repeat(pa.scalar(0, pa.int32()), len(values)), pa.array([first], pa.string())
+        )
+    if pa.types.is_dictionary(kind):
+        return pa.array(values, pa.string()).dictionary_encode()
+    return pa.array(values, kind)
 
 
 def _writer(path: Path, schema: pa.Schema) -> pq.ParquetWriter:

@@ -1,7 +1,8 @@
 """Times that no table behind the shipped profiles holds: stated once, marked as assumed wherever used.
 
-- Kernel gaps and graph launch: operator tables time each kernel alone. About 9 kernels a layer, 32 layers and
-  1 µs between kernels of a CUDA graph give 0.3 ms; replaced when a profile is fitted on whole steps.
+- Kernel gaps and graph launch: operator tables time each kernel alone. About 9 kernels a layer and 1 µs between
+  kernels of a CUDA graph (0.5 µs between short kernels of one on V100: "Getting Started with CUDA Graphs",
+  NVIDIA developer blog, 2019) give 0.3 ms for 32 layers; replaced when a profile is fitted on whole steps.
 - ``enforce_eager``: the CPU launches every kernel from Python. vLLM-Omni issue 7960 reports 22 to 23 ms per
   token eager against 13 ms with graphs for a 28-layer 7B model on A800 (weights alone take 7.5 ms there):
   about 5 ms of both is outside the layers, which leaves 0.6 ms a layer. Good to perhaps 40 %.
@@ -16,7 +17,7 @@ from typing import Final
 
 from simulator.step_time.profile import FrontEnd, HostTime
 
-OVERHEAD_US: Final = 300.0
+OVERHEAD_US_PER_LAYER: Final = 9.0
 OVERHEAD_NOTE: Final = (
     "overhead_us: gaps between kernels and graph launch, assumed (9 kernels a layer at 1 us)"
 )

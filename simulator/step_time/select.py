@@ -72,16 +72,23 @@ class ResolvedStepTime:
 
 
 @cache
-def shipped_profiles() -> dict[str, StepTimeProfile]:
-    """All profiles that ship with the package, by name."""
+def shipped_names() -> tuple[str, ...]:
+    """Names of the profiles that ship with the package; each begins with its GPU's id in lower case."""
     folder = resources.files(__package__).joinpath("profiles")
-    profiles = {}
-    for entry in sorted(folder.iterdir(), key=lambda item: item.name):
-        if entry.name.endswith(".yaml"):
-            with resources.as_file(entry) as path:
-                profile = load_profile(path)
-            profiles[profile.name] = profile
-    return profiles
+    return tuple(sorted(e.name.removesuffix(".yaml") for e in folder.iterdir() if e.name.endswith(".yaml")))
+
+
+@cache
+def _shipped(name: str) -> StepTimeProfile:
+    file = resources.files(__package__).joinpath("profiles", f"{name}.yaml")
+    with resources.as_file(file) as path:
+        return load_profile(path)
+
+
+def shipped_profiles(gpu: str = "") -> dict[str, StepTimeProfile]:
+    """Profiles that ship with the package, by name; those of one GPU id, or all."""
+    prefix = f"{gpu}--".lower() if gpu else ""
+    return {name: _shipped(name) for name in shipped_names() if name.startswith(prefix)}
 
 
 def _same_times(a: ModelShape, b: ModelShape) -> bool:
@@ -118,15 +125,14 @@ def _mismatch(profile: StepTimeProfile, asked: _Deployment) -> str | None:
 
 
 def _named(name: str) -> StepTimeProfile:
-    profiles = shipped_profiles()
-    if name in profiles:
-        return profiles[name]
+    if name in shipped_names():
+        return _shipped(name)
     path = Path(name)
     if path.is_file():
         return load_profile(path)
     raise ProfileError(
         f"profile {name!r} is neither a file nor one that ships with the simulator; there are: "
-        f"auto, roofline, {', '.join(profiles)}"
+        f"auto, roofline, {', '.join(shipped_names())}"
     )
 
 
@@ -148,11 +154,10 @@ def load_step_time(
         gpu: GPU id of the catalog.
         model: Hugging Face name, path of a ``config.json``, or a `Model`.
         tp: tensor-parallel degree.
-        dtype: of the weights, vLLM's name.
+        dtype: of the weights: vLLM's name, or ``fp8`` for weights quantised so.
         enforce_eager: vLLM's flag.
         profile: ``auto`` (the best shipped profile that matches, else the roofline), ``roofline``, the name
-        of
-            a shipped profile, or the path of a profile file.
+            of a shipped profile, or the path of a profile file.
         kv_cache_dtype: vLLM's flag; ``auto`` is 16 bits.
         max_num_seqs: vLLM's flag; sets the captured CUDA-graph sizes.
         max_num_batched_tokens: vLLM's flag.
@@ -168,7 +173,7 @@ def load_step_time(
     cache_dtype = "bfloat16" if kv_cache_dtype in ("auto", "float16") else canonical_dtype(kv_cache_dtype)
     asked = _Deployment(found_gpu, found_model, tp, dtype, cache_dtype)
     if profile in ("auto", "roofline"):
-        matches = [] if profile == "roofline" else list(shipped_profiles().values())
+        matches = [] if profile == "roofline" else list(shipped_profiles(found_gpu.id).values())
         matches = [candidate for candidate in matches if _mismatch(candidate, asked) is None]
         if matches:
             chosen = min(matches, key=lambda candidate: (_PREFERENCE.index(candidate.source), candidate.name))

@@ -119,10 +119,9 @@ class TraceReplay:
         )
 
     def _segments(self, row: TraceRow, copy: int) -> ContentSegments:
-        size, last = self._block_tokens, row.input_tokens
-        return tuple(
-            (content_id(self._entry.index, TRACE_BLOCK, block * self._copies + copy), min(end, last))
-            for block, end in zip(
-                row.block_ids, range(size, size * len(row.block_ids) + 1, size), strict=True
-            )
-        )
+        size, count = self._block_tokens, len(row.block_ids)
+        # The id of a block is linear in its number, and only the last block may be cut.
+        first = content_id(self._entry.index, TRACE_BLOCK, copy)
+        step = content_id(self._entry.index, TRACE_BLOCK, copy + self._copies) - first
+        ends = [*range(size, size * count, size), min(size * count, row.input_tokens)]
+        return tuple(zip([first + step * block for block in row.block_ids], ends, strict=True))

@@ -1,59 +1,54 @@
 from pathlib import Path
 
 import pytest
-from typer import Typer
-from typer.testing import CliRunner
 
-from calibration.compose import compose, main
-from calibration.shipped import PROFILES, shipped_files
-from simulator.catalog import find_gpu, find_model
-from simulator.step_time import load_profile
+from calibration.operator_tables import OperatorTables, TablesError
+from calibration.shipped import PROFILES, SHIPPED, Shipped, shipped_text
+from simulator.catalog import DTYPE_BYTES, find_gpu, find_model
+from simulator.step_time import DoesNotFitError, load_profile, num_kv_blocks
 
-
-def test_shipped_profiles_are_what_the_tables_give(operator_tables: Path) -> None:
-    committed = {path.name: path.read_text(encoding="utf-8") for path in PROFILES.glob("*.yaml")}
-    assert shipped_files(operator_tables) == committed
-
-
-def test_command_writes_a_profile_that_loads(operator_tables: Path, tmp_path: Path) -> None:
-    app = Typer()
-    app.command()(main)
-    out = tmp_path / "profile.yaml"
-    arguments = ["--gpu", "RTX4090", "--model", "meta-llama/Llama-3.1-8B", "--out", str(out)]
-    result = CliRunner().invoke(app, [*arguments, "--tables", str(operator_tables / "llmservingsim")])
-    assert result.exit_code == 0, result.output
-    assert "mixed: mean" in result.output
-    assert load_profile(out).identity.gpu == "RTX4090"
+SAMPLE = [
+    "rtx4090--llama-3.1-8b--bf16--tp1",
+    "rtxpro6000--qwen3-30b-a3b-instruct-2507--bf16--tp1",
+    "rtxpro6000--qwen3-30b-a3b-instruct-2507--bf16--tp2",
+    "a100-80gb-sxm--llama-3.1-8b--bf16--tp8",
+    "h200-sxm--llama-3.1-70b--fp8--tp1",
+]
 
 
-def test_command_refuses_what_it_cannot_make(tmp_path: Path) -> None:
-    app = Typer()
-    app.command()(main)
-    arguments = [
-        "--model",
-        "meta-llama/Llama-3.1-8B",
-        "--out",
-        str(tmp_path / "x"),
-        "--tables",
-        str(tmp_path),
-    ]
-    for gpu, reason in [("V100", "unknown GPU"), ("H100", "neither LLMServingSim's meta.yaml nor")]:
-        result = CliRunner().invoke(app, ["--gpu", gpu, *arguments])
-        assert result.exit_code == 2
-        assert reason in result.output
-    assert not (tmp_path / "x").exists()
+def test_the_list_is_what_ships() -> None:
+    names = sorted(path.stem for path in PROFILES.glob("*.yaml"))
+    composed = [n for n in names if load_profile(PROFILES / f"{n}.yaml").source == "composed from kernels"]
+    assert sorted(entry.name for entry in SHIPPED) == composed
 
 
-@pytest.mark.parametrize(
-    ("gpu", "model", "tp", "reason"),
-    [
-        ("L4", "meta-llama/Llama-3.1-8B", 1, "no aiconfigurator tables for L4"),
-        ("H100", "mistralai/Mixtral-8x7B-v0.1", 1, "dense models only"),
-        ("H100", "meta-llama/Llama-3.1-8B", 3, "does not divide"),
-    ],
-)
-def test_tables_that_do_not_cover_a_deployment_say_so(
-    operator_tables: Path, gpu: str, model: str, tp: int, reason: str
-) -> None:
-    with pytest.raises(ValueError, match=reason):
-        compose(operator_tables, find_gpu(gpu), find_model(model), tp)
+@pytest.mark.parametrize("entry", [e for e in SHIPPED if e.name in SAMPLE], ids=lambda e: e.name)
+def test_a_remade_profile_equals_the_shipped_one(operator_tables: Path, entry: Shipped) -> None:
+    if entry.gpu == "RTXPRO6000" and entry.tp > 1:
+        try:
+            OperatorTables()
+        except TablesError as error:
+            pytest.skip(f"the RTX PRO 6000's all-reduce: {error}")
+    assert shipped_text(operator_tables, entry) == (PROFILES / f"{entry.name}.yaml").read_text(
+        encoding="utf-8"
+    )
+
+
+def test_what_does_not_fit_is_not_shipped() -> None:
+    names = {entry.name for entry in SHIPPED}
+    assert "h100-sxm--llama-3.1-70b--fp8--tp1" in names
+    assert "h200-sxm--llama-3.1-70b--bf16--tp1" not in names
+    with pytest.raises(DoesNotFitError):
+        num_kv_blocks(find_gpu("H200"), find_model("meta-llama/Llama-3.1-70B").shape, max_model_len=4096)
+    assert not any("a100" in name and "fp8" in name for name in names)
+
+
+@pytest.mark.parametrize("entry", SHIPPED, ids=lambda e: e.name)
+def test_no_step_is_faster_than_reading_the_weights(entry: Shipped) -> None:
+    gpu, shape = find_gpu(entry.gpu), find_model(entry.model).shape
+    idle = (shape.experts - shape.top_k) * shape.mlp_parameters if shape.experts else 0
+    weights = shape.layers * (shape.layer_parameters - idle) * DTYPE_BYTES[entry.dtype] / entry.tp
+    terms = load_profile(PROFILES / f"{entry.name}.yaml").terms
+    assert min(terms.dense.us) >= weights / gpu.hbm_bytes_per_s * 1e6
+    head = 2 * shape.vocab * shape.hidden / entry.tp
+    assert min(terms.per_sequence.us) >= head / gpu.hbm_bytes_per_s * 1e6

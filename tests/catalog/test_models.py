@@ -137,3 +137,56 @@ def test_dtype_names() -> None:
     assert canonical_dtype("BF16") == canonical_dtype("auto") == "bfloat16"
     with pytest.raises(CatalogError, match="unknown dtype 'int3'"):
         canonical_dtype("int3")
+
+
+FLOAT8 = {"num_bits": 8, "type": "float", "strategy": "tensor"}
+
+
+@pytest.mark.parametrize(
+    ("section", "quantisation"),
+    [
+        (None, None),
+        ({"quant_method": "fp8", "activation_scheme": "static"}, "fp8"),
+        ({"quant_method": "fp8", "weight_block_size": [128, 128]}, "fp8_per_block"),
+        ({"quant_method": "fbgemm_fp8"}, "fp8"),
+        ({"quant_method": "modelopt", "quant_algo": "FP8"}, "fp8"),
+        ({"quant_method": "modelopt", "quantization": {"quant_algo": "NVFP4"}}, "modelopt NVFP4"),
+        (
+            {
+                "quant_method": "compressed-tensors",
+                "config_groups": {"group_0": {"weights": FLOAT8, "input_activations": FLOAT8}},
+            },
+            "fp8",
+        ),
+        (
+            {
+                "quant_method": "compressed-tensors",
+                "config_groups": {"group_0": {"weights": {"num_bits": 4, "type": "int"}}},
+            },
+            "compressed-tensors",
+        ),
+        ({"quant_method": "awq", "bits": 4}, "awq"),
+    ],
+)
+def test_quantisation_of_a_checkpoint(
+    tmp_path: Path, section: dict[str, object] | None, quantisation: str
+) -> None:
+    config = {
+        "hidden_size": 4096,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 32,
+        "intermediate_size": 8192,
+        "vocab_size": 1000,
+        "max_position_embeddings": 2048,
+        **({"quantization_config": section} if section else {}),
+    }
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(config), encoding="utf-8")
+    assert model_from_config(path).quantisation == quantisation
+
+
+def test_fp8_checkpoints_of_the_catalogue_share_the_shape() -> None:
+    fp8 = find_model("nvidia/Llama-3.1-70B-Instruct-FP8")
+    assert fp8.quantisation == "fp8"
+    assert fp8.shape == find_model("meta-llama/Llama-3.1-70B").shape
+    assert find_model("meta-llama/Llama-3.1-70B").quantisation is None

@@ -5,6 +5,7 @@ from simulator.step_time import ProfileStepTime, roofline_profile, shipped_profi
 from simulator.step_time.roofline import (
     COMPUTE_EFFICIENCY,
     ERROR_BOUNDS,
+    FP8_ERROR_BOUNDS,
     KERNEL_US,
     MEMORY_EFFICIENCY,
     relative_errors,
@@ -18,9 +19,12 @@ H100 = find_gpu("H100-SXM")
 def test_stated_error_holds_against_every_shipped_profile(name: str) -> None:
     profile = shipped_profiles()[name]
     identity = profile.identity
-    roofline = roofline_profile(find_gpu(identity.gpu), find_model(identity.model), tp=identity.tp)
+    roofline = roofline_profile(
+        find_gpu(identity.gpu), find_model(identity.model), tp=identity.tp, dtype=identity.dtype
+    )
+    bounds = FP8_ERROR_BOUNDS if identity.dtype == "fp8" else ERROR_BOUNDS
     for regime, error in relative_errors(roofline, profile).items():
-        low, high = ERROR_BOUNDS[regime]
+        low, high = bounds[regime]
         assert low <= error <= high, regime
 
 

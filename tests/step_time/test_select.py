@@ -25,7 +25,7 @@ def test_models_of_the_same_shape_share_a_profile() -> None:
     ("gpu", "model", "tp", "dtype"),
     [
         ("L4", LLAMA, 1, "bfloat16"),
-        ("H100", LLAMA, 2, "bfloat16"),
+        ("A100", "meta-llama/Llama-3.1-70B", 4, "fp8"),
         ("H100", LLAMA, 1, "fp8"),
         ("H100", "Qwen/Qwen3-8B", 1, "bfloat16"),
     ],
@@ -80,3 +80,17 @@ def test_flags_reach_the_tables() -> None:
 def test_the_recorded_number_of_blocks_is_passed_on() -> None:
     assert load_step_time("RTX4090", LLAMA).num_kv_blocks == 2588
     assert load_step_time("H100", LLAMA).num_kv_blocks is None
+
+
+def test_weights_choose_the_profile() -> None:
+    names = [
+        load_step_time("H200", "meta-llama/Llama-3.1-70B", 4, dtype).profile.name for dtype in ("bf16", "fp8")
+    ]
+    assert names == ["h200-sxm--llama-3.1-70b--bf16--tp4", "h200-sxm--llama-3.1-70b--fp8--tp4"]
+    assert load_step_time("A100", "meta-llama/Llama-3.1-70B", 4, "fp8").source == "roofline"
+
+
+def test_profiles_of_one_gpu() -> None:
+    of_one = shipped_profiles("RTX4090")
+    assert list(of_one) == ["rtx4090--llama-3.1-8b--bf16--tp1"]
+    assert of_one.items() <= shipped_profiles().items()

@@ -8,8 +8,12 @@ modulo block size, and the next change is at the top of a heap.
 from __future__ import annotations
 
 from heapq import heappop, heappush
+from typing import TYPE_CHECKING
 
 from simulator.engines.vllm.sequence import DECODING, LAST_TOKEN, Sequence, without
+
+if TYPE_CHECKING:
+    from mypy_extensions import i64  # a machine integer where compiled
 
 
 class DecodeSet:
@@ -39,12 +43,12 @@ class DecodeSet:
     )
 
     def __init__(self, block_size: int, async_scheduling: bool) -> None:
-        self._block_size = block_size
+        self._block_size: i64 = block_size
         self._async = async_scheduling
-        self.n = 0
-        self.base_sum = 0
+        self.n: i64 = 0
+        self.base_sum: i64 = 0
         self.weights: dict[int, int] = {}
-        # Requests that need a block in step k, by k modulo block size; twice, so that slices do not wrap.
+        # Requests that need a block in step k, by k modulo block size.
         self._need = [0] * block_size
         self.finish_keys: list[int] = []
         self._finishing: dict[int, list[Sequence]] = {}
@@ -54,7 +58,7 @@ class DecodeSet:
 
     # --- members ----------------------------------------------------------------------------------------
 
-    def join(self, seq: Sequence, step: int, computed: int) -> None:
+    def join(self, seq: Sequence, step: i64, computed: i64) -> None:
         """A request whose step ``step`` computes it up to ``computed`` tokens and samples one."""
         base = computed - step
         seq.base = base
@@ -79,7 +83,7 @@ class DecodeSet:
                 heappush(self.last_keys, finish_at + 1)
             else:
                 last.append(seq)
-        if seq.num_shareable > len(seq.shared):
+        if seq.num_shareable > seq.num_shared:
             self._push_caching(seq)
 
     def leave(self, seq: Sequence) -> None:
@@ -91,7 +95,7 @@ class DecodeSet:
 
     # --- changes ----------------------------------------------------------------------------------------
 
-    def finishing(self, output: int) -> list[Sequence]:
+    def finishing(self, output: i64) -> list[Sequence]:
         """Whose last token this output brings; to be asked once for every output of ``finish_keys``."""
         keys = self.finish_keys
         while keys and keys[0] < output:  # all of them have left
@@ -102,7 +106,7 @@ class DecodeSet:
         sequences = self._finishing.pop(output)
         return [s for s in sequences if s.finish_at == output and s.status in (DECODING, LAST_TOKEN)]
 
-    def pass_over(self, step: int) -> None:
+    def pass_over(self, step: i64) -> None:
         """Take those out that schedule ``step`` passes over."""
         keys = self.last_keys
         while keys and keys[0] <= step:
@@ -113,39 +117,42 @@ class DecodeSet:
                     seq.status = LAST_TOKEN
                     seq.computed = seq.base + key - 1
 
-    def passed_over(self, step: int) -> tuple[int, int]:
+    def passed_over(self, step: i64) -> tuple[int, int]:
         """How many schedule ``step`` may pass over, and how many of them would else take a block."""
         leaving = [s for s in self._last_tokens[step] if s.status == DECODING and s.finish_at == step - 1]
         return len(leaving), sum((s.base + step - 1) % self._block_size == 0 for s in leaving)
 
     # --- blocks -----------------------------------------------------------------------------------------
 
-    def blocks_needed(self, first_step: int, steps: int) -> int:
+    def blocks_needed(self, first_step: i64, steps: i64) -> i64:
         """Blocks that the steps from ``first_step`` on take."""
-        block_size = self._block_size
-        turns, rest = divmod(steps, block_size)
-        start = first_step % block_size
-        need = self._need
-        if rest == 1:
-            return turns * self.n + need[start]
-        stop = start + rest
-        if stop <= block_size:
-            return turns * self.n + sum(need[start:stop])
-        return turns * self.n + sum(need[start:]) + sum(need[: stop - block_size])
+        block_size, need = self._block_size, self._need
+        turns = steps // block_size
+        blocks = turns * self.n
+        index = first_step % block_size
+        for _ in range(steps - turns * block_size):
+            blocks += need[index]
+            index += 1
+            if index == block_size:
+                index = 0
+        return blocks
 
-    def steps_within(self, first_step: int, blocks: int) -> int:
+    def steps_within(self, first_step: i64, blocks: i64) -> i64:
         """How many steps from ``first_step`` on can be done with so many blocks."""
         block_size = self._block_size
-        turns, blocks = divmod(blocks, self.n)
+        turns = blocks // self.n
+        blocks -= turns * self.n
         steps = turns * block_size
         index = first_step % block_size
-        while (blocks := blocks - self._need[index]) >= 0:
+        while True:
+            blocks -= self._need[index]
+            if blocks < 0:
+                return steps
             steps += 1
             index = (index + 1) % block_size
-        return steps
 
     def _push_caching(self, seq: Sequence) -> None:
-        full_at = (len(seq.shared) + 1) * self._block_size - seq.base + self._async
+        full_at = (seq.num_shared + 1) * self._block_size - seq.base + self._async
         heappush(self.cachings, (full_at, seq.order, seq))
 
     def cached_up_to(self, step: int) -> list[tuple[Sequence, int]]:

@@ -7,8 +7,12 @@ arithmetic progression, seen by the same requests, go to the sink in one piece.
 from __future__ import annotations
 
 from bisect import bisect_right
+from typing import TYPE_CHECKING
 
 from simulator.engines.protocol import ItlSink
+
+if TYPE_CHECKING:
+    from mypy_extensions import i64  # a machine integer where compiled
 
 
 class DecodeGaps:
@@ -36,17 +40,19 @@ class DecodeGaps:
 
     def __init__(self, sink: ItlSink) -> None:
         self._add = sink.add
-        self.last_output_ps = 0
+        self.last_output_ps: i64 = 0
         # The progression that still grows.
         self._weights: dict[int, int] = {}
-        self._first_ps = self._rise_ps = self._count = 0
-        self._next_ps = -1
-        self._last_output = 0
+        self._first_ps: i64 = 0
+        self._rise_ps: i64 = 0
+        self._count: i64 = 0
+        self._next_ps: i64 = -1
+        self._last_output: i64 = 0
         # Largest gaps since any output: numbers of outputs and falling gaps.
         self._outputs: list[int] = []
         self._largest: list[int] = []
 
-    def add(self, output: int, now: int, weights: dict[int, int]) -> None:
+    def add(self, output: i64, now: i64, weights: dict[int, int]) -> None:
         """One output at ``now``, by which so many decoding requests of each workload got a token."""
         gap_ps = now - self.last_output_ps
         self.last_output_ps = now
@@ -72,7 +78,7 @@ class DecodeGaps:
             self._last_output = output
 
     def add_series(
-        self, output: int, first_ps: int, rise_ps: int, count: int, weights: dict[int, int]
+        self, output: i64, first_ps: i64, rise_ps: i64, count: i64, weights: dict[int, int]
     ) -> None:
         """Gaps first, first + rise, ..., of the outputs up to number ``output``; the caller keeps the time."""
         if weights is not self._weights or not self._count:
@@ -115,11 +121,11 @@ class DecodeGaps:
         outputs.append(self._last_output)
         largest.append(gap_ps)
 
-    def max_since(self, output: int) -> int:
+    def max_since(self, output: i64) -> i64:
         """The largest gap that ended after ``output``; 0 if there is none."""
         outputs = self._outputs
         index = bisect_right(outputs, output)
-        gap_ps = self._largest[index] if index < len(outputs) else 0
+        gap_ps: i64 = self._largest[index] if index < len(outputs) else 0
         count = self._count
         if count and self._last_output > output:
             # Nobody joined during a progression, so it lies before or after as a whole.

@@ -7,12 +7,17 @@ sets the engine's alarm for the first round that is not, and does the quiet ones
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from simulator.engines.protocol import EngineCounters, ItlSink, StepTime
 from simulator.engines.vllm.config import EngineConfig
 from simulator.engines.vllm.gaps import DecodeGaps
 from simulator.engines.vllm.sequence import QUEUED, Batch, Sequence
 from simulator.engines.vllm.skipping_scheduler import Scheduler
 from simulator.engines.vllm.stretch import StepSeries
+
+if TYPE_CHECKING:
+    from mypy_extensions import i64  # a machine integer where compiled
 
 
 class QuietRounds:
@@ -36,20 +41,20 @@ class QuietRounds:
         self._step_time = step_time
         self._itl = itl
         self._input_queue: list[Sequence] = []
-        self._num_waiting_in_queue = 0
+        self._num_waiting_in_queue: i64 = 0
         self._async = config.async_scheduling
-        self._max_in_flight = 2 if config.async_scheduling else 1
+        self._max_in_flight: i64 = 2 if config.async_scheduling else 1
         self._next_ps: int | None = None
         self._next_is_output = False
-        self._gpu_free_ps = 0
+        self._gpu_free_ps: i64 = 0
         self._decode_terms: dict[int, tuple[int, int, int]] = {}
         # Rounds before the one at `_next_ps` that are not done yet, and the steps that they schedule.
-        self._quiet = 0
+        self._quiet: i64 = 0
         # When a round follows them that only passes over requests, whose last token the alarm's round brings.
         self._pass_over_ps: int | None = None
         self._series = StepSeries(1, 0, 0, self._async)
 
-    def _set_alarm(self, now: int) -> None:
+    def _set_alarm(self, now: i64) -> None:
         """Find the first round that is not quiet; the next thing to do is an output, not before ``now``."""
         scheduler = self.scheduler
         in_flight = scheduler.in_flight
@@ -85,14 +90,14 @@ class QuietRounds:
         self._decode_terms[decodes] = terms
         return terms
 
-    def _end_of(self, index: int) -> int:
+    def _end_of(self, index: i64) -> i64:
         """When the batch ends that is ``index`` places behind the next to end."""
         in_flight = self.scheduler.in_flight
         if index < len(in_flight):
             return in_flight[index].end_ps
         return in_flight[-1].end_ps + self._series.total_ps(index + 1 - len(in_flight))
 
-    def _rounds_before(self, t: int) -> int:
+    def _rounds_before(self, t: i64) -> i64:
         """How many of the quiet rounds take place before ``t``."""
         in_flight = self.scheduler.in_flight
         for index, batch in enumerate(in_flight):
@@ -101,12 +106,12 @@ class QuietRounds:
         rounds = len(in_flight) - 1 + self._series.steps_to_reach(t - in_flight[-1].end_ps)
         return min(rounds, self._quiet)
 
-    def _shorten(self, rounds: int) -> None:
+    def _shorten(self, rounds: i64) -> None:
         self._quiet = rounds
         self._pass_over_ps = None
         self._next_ps = self._end_of(rounds)
 
-    def _launched(self, rounds: int) -> list[Batch]:
+    def _launched(self, rounds: i64) -> list[Batch]:
         """Those batches scheduled by so many quiet rounds that are in flight after them."""
         series, decoding = self._series, self.scheduler.decoding
         n, weights = decoding.n, decoding.weights
@@ -123,7 +128,7 @@ class QuietRounds:
             start_ps = end_ps
         return batches
 
-    def _skip(self, rounds: int) -> None:
+    def _skip(self, rounds: i64) -> None:
         """Do so many of the quiet rounds."""
         if not rounds:
             return
@@ -159,7 +164,7 @@ class QuietRounds:
         if self._input_queue and self._input_queue[0].submitted_ps <= gaps.last_output_ps:
             self._take_input(gaps.last_output_ps)
 
-    def _end_stretch(self, rounds: int, now: int) -> None:
+    def _end_stretch(self, rounds: i64, now: i64) -> None:
         """Do all quiet rounds, at least as many as batches are in flight, and take the output at ``now``."""
         scheduler, counters, series, gaps = self.scheduler, self.counters, self._series, self._gaps
         in_flight, decoding = scheduler.in_flight, scheduler.decoding
@@ -204,7 +209,7 @@ class QuietRounds:
         if self._input_queue:
             self._take_input(now - series.step_ps(more))
 
-    def _take_input(self, now: int) -> None:
+    def _take_input(self, now: i64) -> None:
         """Requests that arrived up to ``now`` join the waiting queue."""
         queue = self._input_queue
         taken = 0

@@ -5,11 +5,7 @@ Follows ``vllm/v1/request.py`` and ``vllm/v1/core/sched/request_queue.py``.
 
 from __future__ import annotations
 
-from bisect import insort
-from collections import deque
-from collections.abc import Iterator
 from enum import IntEnum
-from typing import Generic, Protocol, TypeVar
 
 from simulator.engines.protocol import EngineRequest
 from simulator.kv_cache.manager import BlockTable
@@ -111,103 +107,3 @@ class Request(BlockTable):
     def urgency(self) -> tuple[int, int]:
         """Order of the priority policy: priority, then arrival; the smallest goes first."""
         return (self.priority, self.arrival)
-
-
-class Waiting(Protocol):
-    """What a queue knows of its members."""
-
-    priority: int
-    arrival: int
-
-
-R = TypeVar("R", bound=Waiting)
-
-
-class RequestQueue(Protocol[R]):
-    """Waiting requests in the order in which admission looks at them."""
-
-    def add(self, request: R) -> None: ...
-    def put_back(self, request: R) -> None: ...
-    def put_back_skipped(self, requests: list[R]) -> None: ...
-    def peek(self) -> R: ...
-    def pop(self) -> R: ...
-    def remove(self, request: R) -> None: ...
-    def __len__(self) -> int: ...
-    def __iter__(self) -> Iterator[R]: ...
-
-
-class FCFSQueue(Generic[R]):
-    """First come, first served; a preempted request goes to the front.
-
-    Args:
-        skipped_wait_apart: requests that admission skipped stay ahead of preempted ones.
-    """
-
-    __slots__ = ("_num_skipped", "_queue", "_skipped_wait_apart")
-
-    def __init__(self, skipped_wait_apart: bool = False) -> None:
-        self._queue: deque[R] = deque()
-        self._skipped_wait_apart = skipped_wait_apart
-        self._num_skipped = 0  # of the first ones, if they wait apart
-
-    def add(self, request: R) -> None:
-        self._queue.append(request)
-
-    def put_back(self, request: R) -> None:
-        self._queue.insert(self._num_skipped, request)
-
-    def put_back_skipped(self, requests: list[R]) -> None:
-        self._queue.extendleft(reversed(requests))
-        if self._skipped_wait_apart:
-            self._num_skipped += len(requests)
-
-    def peek(self) -> R:
-        return self._queue[0]
-
-    def pop(self) -> R:
-        self._num_skipped = max(0, self._num_skipped - 1)
-        return self._queue.popleft()
-
-    def remove(self, request: R) -> None:
-        if self._num_skipped and self._queue.index(request) < self._num_skipped:
-            self._num_skipped -= 1
-        self._queue.remove(request)
-
-    def __len__(self) -> int:
-        return len(self._queue)
-
-    def __iter__(self) -> Iterator[R]:
-        return iter(self._queue)
-
-
-class PriorityQueue(Generic[R]):
-    """The most urgent first; a preempted request gets the place that its urgency gives it."""
-
-    __slots__ = ("_least_urgent_first",)
-
-    def __init__(self) -> None:
-        self._least_urgent_first: list[R] = []
-
-    def add(self, request: R) -> None:
-        insort(self._least_urgent_first, request, key=lambda r: (-r.priority, -r.arrival))
-
-    put_back = add
-
-    def put_back_skipped(self, requests: list[R]) -> None:
-        for request in requests:
-            self.add(request)
-
-    def peek(self) -> R:
-        return self._least_urgent_first[-1]
-
-    def pop(self) -> R:
-        return self._least_urgent_first.pop()
-
-    def remove(self, request: R) -> None:
-        self._least_urgent_first.remove(request)
-
-    def __len__(self) -> int:
-        return len(self._least_urgent_first)
-
-    def __iter__(self) -> Iterator[R]:
-        return reversed(self._least_urgent_first)

@@ -24,7 +24,8 @@ from __future__ import annotations
 
 from simulator.engines.vllm.batch import Batch, Plan
 from simulator.engines.vllm.config import EngineConfig
-from simulator.engines.vllm.request import FCFSQueue, PriorityQueue, Request, RequestQueue, RequestStatus
+from simulator.engines.vllm.request import Request, RequestStatus
+from simulator.engines.vllm.request_queue import FCFSQueue, PriorityQueue, RequestQueue
 from simulator.engines.vllm.speculation import Acceptance
 from simulator.kv_cache.manager import KVCacheManager
 

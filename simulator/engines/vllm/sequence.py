@@ -6,10 +6,13 @@ every output of the engine, so two numbers say all (`Sequence.base`).
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from simulator.engines.protocol import EngineRequest
 from simulator.kv_cache.content import ContentTable
+
+if TYPE_CHECKING:
+    from mypy_extensions import i64  # a machine integer where compiled
 
 QUEUED: Final = 0
 """In the engine's input queue."""
@@ -72,15 +75,24 @@ class Sequence(ContentTable):
         self.workload = request.workload
         self.priority = request.priority
         self.arrival = arrival
-        self.status = QUEUED
-        self.submitted_ps = now
-        self.num_prompt_tokens = self.known = prompt
-        self.length_limit = prompt + cap
-        self.final_tokens = prompt + (output if output < cap else cap)
-        self.computed = self.cached = self.finish_at = 0
-        self.order = self.joined = self.base = 0
-        self.num_preemptions = self.num_cached_tokens = 0
-        self.scheduled_ps = self.first_token_ps = self.last_token_ps = self.max_gap_ps = 0
+        self.status: i64 = QUEUED
+        self.submitted_ps: i64 = now
+        self.num_prompt_tokens: i64 = prompt
+        self.known: i64 = prompt
+        self.length_limit: i64 = prompt + cap
+        self.final_tokens: i64 = prompt + (output if output < cap else cap)
+        self.computed: i64 = 0
+        self.cached: i64 = 0
+        self.finish_at: i64 = 0
+        self.order: i64 = 0
+        self.joined: i64 = 0
+        self.base: i64 = 0
+        self.num_preemptions: i64 = 0
+        self.num_cached_tokens: i64 = 0
+        self.scheduled_ps: i64 = 0
+        self.first_token_ps: i64 = 0
+        self.last_token_ps: i64 = 0
+        self.max_gap_ps: i64 = 0
 
     @property
     def urgency(self) -> tuple[int, int]:
@@ -103,20 +115,20 @@ class Batch:
 
     def __init__(
         self,
-        num_scheduled: int,
+        num_scheduled: i64,
         weights: dict[int, int],
-        tokens: int,
-        start_ps: int,
-        gpu_ps: int,
-        end_ps: int,
+        tokens: i64,
+        start_ps: i64,
+        gpu_ps: i64,
+        end_ps: i64,
     ) -> None:
-        self.num_scheduled = num_scheduled
+        self.num_scheduled: i64 = num_scheduled
         self.weights = weights
-        self.tokens = tokens
+        self.tokens: i64 = tokens
         self.entries: list[Sequence] | tuple[()] = ()
-        self.start_ps = start_ps
-        self.gpu_ps = gpu_ps
-        self.end_ps = end_ps
+        self.start_ps: i64 = start_ps
+        self.gpu_ps: i64 = gpu_ps
+        self.end_ps: i64 = end_ps
 
     def drop(self, workload: int) -> None:
         """One of its decoding requests has left."""

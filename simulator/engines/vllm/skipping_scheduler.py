@@ -207,9 +207,9 @@ class Scheduler(SchedulerState):
         del self.running[seq]
         pool = self.pool
         known = seq.known + sum(s is seq for batch in self.in_flight for s in batch.entries)
-        if pool.enable_caching and cached > max((known - 1) // block_size, len(seq.shared)):
+        if pool.enable_caching and cached > max((known - 1) // block_size, seq.num_shared):
             # On its return it will compute a block again that is still cached.
-            seq.give_ids()
+            seq.give_ids(block_size)
             pool.cache_shared(seq, cached)
         pool.release(seq, -(-computed // block_size), cached, returns=True)
         seq.status = WAITING
@@ -225,8 +225,7 @@ class Scheduler(SchedulerState):
         while self.num_waiting and budget > 0 and len(running) < self._max_running:
             seq = waiting.peek()
             known = seq.known
-            hits, own = pool.look_up(seq, known)
-            num_hits = len(hits) + own
+            hits, num_hits = pool.look_up(seq, known)
             computed = num_hits * block_size
             if self._rules.lookups_are_queries:
                 self._count_query(seq, computed)
@@ -240,7 +239,7 @@ class Scheduler(SchedulerState):
             must_fit = known if config.scheduler_reserve_full_isl else computed + num_new
             required = -(-must_fit // block_size) - num_hits
             if num_hits:
-                required += pool.num_evictable(hits, own)
+                required += pool.num_evictable(hits)
             if running:
                 required += pool.watermark_blocks
             if required > pool.num_free:
@@ -252,7 +251,7 @@ class Scheduler(SchedulerState):
                 )
                 return
             if num_hits:
-                pool.touch(seq, hits, own)
+                pool.touch(seq, hits)
             slots = computed + num_new
             pool.take(-(-slots // block_size) - num_hits)
             seq.cached = min(slots, known) // block_size

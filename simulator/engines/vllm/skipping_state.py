@@ -6,14 +6,17 @@ The rules of `schedule` are in `simulator.engines.vllm.skipping_scheduler`.
 from __future__ import annotations
 
 from operator import attrgetter
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from simulator.engines.vllm.config import EngineConfig
 from simulator.engines.vllm.decode_set import DecodeSet
 from simulator.engines.vllm.gaps import DecodeGaps
-from simulator.engines.vllm.request import FCFSQueue, PriorityQueue, RequestQueue
+from simulator.engines.vllm.request_queue import FCFSQueue, PriorityQueue, RequestQueue
 from simulator.engines.vllm.sequence import DECODING, FINISHED, PREFILLING, WAITING, Batch, Sequence
 from simulator.kv_cache.content import ContentPool
+
+if TYPE_CHECKING:
+    from mypy_extensions import i64  # a machine integer where compiled
 
 NOBODY: Final[list[Sequence]] = []
 NO_PREFILLS: Final[list[tuple[int, int]]] = []
@@ -45,9 +48,9 @@ class SchedulerState:
         self.config = config
         self._gaps = gaps
         self._rules = config.rules
-        self._max_running = config.max_num_active_seqs or config.max_num_seqs
-        self._block_size = config.block_size
-        self._max_in_flight = 2 if config.async_scheduling else 1
+        self._max_running: i64 = config.max_num_active_seqs or config.max_num_seqs
+        self._block_size: i64 = config.block_size
+        self._max_in_flight: i64 = 2 if config.async_scheduling else 1
         self.pool = ContentPool(
             config.num_gpu_blocks, config.block_size, config.enable_prefix_caching, config.watermark
         )
@@ -55,21 +58,22 @@ class SchedulerState:
         self.waiting: RequestQueue[Sequence] = FCFSQueue() if config.policy == "fcfs" else PriorityQueue()
         self.in_flight: list[Batch] = []
         self.decoding = DecodeSet(config.block_size, config.async_scheduling)
-        self.step = 0
-        self.output = 0
-        self.num_waiting = 0
-        self.decode_requests = self.decode_context_tokens = 0
+        self.step: i64 = 0
+        self.output: i64 = 0
+        self.num_waiting: i64 = 0
+        self.decode_requests: i64 = 0
+        self.decode_context_tokens: i64 = 0
         self.prefills: list[tuple[int, int]] = []
         self.admitted: list[Sequence] = NOBODY
         self.preempted: list[Sequence] = NOBODY
         self.prefix_cache_queries = 0
         self.prefix_cache_hits = 0
         self._prefilling: list[Sequence] = []
-        self._num_admitted = 0
+        self._num_admitted: i64 = 0
         self._finished_since_schedule = False
         self._blocked = False
         # Blocks that decoding took up to this step have left the pool; those of later steps are still to.
-        self._settled = 0
+        self._settled: i64 = 0
 
     @property
     def has_requests(self) -> bool:
@@ -96,7 +100,7 @@ class SchedulerState:
             return True
         return self.config.policy == "priority" or not self._blocked
 
-    def quiet_rounds(self) -> int:
+    def quiet_rounds(self) -> i64:
         """How many rounds of output and schedule from now on only decode, if nothing comes from outside."""
         decoding, in_flight = self.decoding, self.in_flight
         n = decoding.n
@@ -124,7 +128,7 @@ class SchedulerState:
             return min(rounds, decoding.steps_within(step + 1, self.pool.num_free))
         return rounds
 
-    def only_passes_over(self, rounds: int) -> bool:
+    def only_passes_over(self, rounds: i64) -> bool:
         """Whether the round after so many quiet ones is quiet but for requests whose last token is in flight.
 
         They leave the batch, which nobody sees before their last token comes with the next output.
@@ -142,14 +146,14 @@ class SchedulerState:
             return False
         return decoding.n > decoding.passed_over(last_keys[0])[0]
 
-    def skip(self, rounds: int) -> None:
+    def skip(self, rounds: i64) -> None:
         """Do as many quiet rounds; the caller renews ``in_flight``."""
         self.step += rounds
         self.output += rounds
         if self.decoding.cachings:
             self._cache_decoded()
 
-    def settle(self, step: int) -> None:
+    def settle(self, step: i64) -> None:
         """Take the blocks from the pool that decoding has taken up to ``step``."""
         steps = step - self._settled
         if steps:
@@ -158,7 +162,7 @@ class SchedulerState:
                 self.pool.take(need)
             self._settled = step
 
-    def blocks_used(self, rounds: int) -> int:
+    def blocks_used(self, rounds: i64) -> i64:
         """Blocks that requests hold after so many quiet rounds more."""
         pool = self.pool
         steps = self.step - self._settled + rounds

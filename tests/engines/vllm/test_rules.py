@@ -4,7 +4,8 @@ import pytest
 
 from simulator.engines.protocol import EngineRequest
 from simulator.engines.vllm.config import EngineConfig
-from simulator.engines.vllm.request import FCFSQueue, Request
+from simulator.engines.vllm.request import Request
+from simulator.engines.vllm.request_queue import FCFSQueue
 from simulator.engines.vllm.rules import CHECKED_VERSIONS, SAME_RULES_VERSIONS, rules_of
 
 
