@@ -22,6 +22,7 @@ from simulator.clients.client import Client
 from simulator.clock import Clock
 from simulator.cluster.availability import load_availability
 from simulator.cluster.cluster import Cluster
+from simulator.cluster.faults import FaultInjector
 from simulator.cluster.replica import Replica
 from simulator.draws import Draws
 from simulator.engines.vllm.factory import make_engine
@@ -30,6 +31,7 @@ from simulator.gateway.policies import routing_policy
 from simulator.interrupts import deferred_signals
 from simulator.metrics.facts import PoolLedger, RunFacts, StepTimeTrust
 from simulator.metrics.summary import SUMMARY_COLUMNS, summarise
+from simulator.outcomes import Cause
 from simulator.resolve import ReplicaPlan, pod_spec, pool_prices, resolve_replicas
 from simulator.timeline import TimelineSampler
 from simulator.units import to_ps, to_s
@@ -73,7 +75,6 @@ class Simulation:
         self._end_ps = self._duration_ps + to_ps(scenario.drain)
 
         clock = self.clock = Clock()
-        self._replicas: list[Replica] = []
         draws = Draws(self.seed, replication)
         self.gateway = Gateway(
             clock, scenario.gateway, routing_policy(scenario.gateway, draws, self._scraped)
@@ -97,6 +98,7 @@ class Simulation:
             },
             budget=scenario.fleet.disruption_budget,
         )
+        self._faults = FaultInjector(clock, scenario.faults, draws, recorder, self.cluster)
         self._router_scraper = self._scraper_for_router(draws)
         self.autoscaler = self._autoscaler(draws)
         self.client = Client(
@@ -127,6 +129,7 @@ class Simulation:
         """Run to the end and close the recorder; returns the summary."""
         clock = self.clock
         self.cluster.start(self._initial_replicas())
+        self._faults.start()
         if self.autoscaler is not None:
             self.autoscaler.start()
         clock.process(self.timeline.process())
@@ -141,8 +144,9 @@ class Simulation:
                 deliver_signals()
                 if progress is not None:
                     progress(to_s(clock.now), self.client.totals.arrivals)
-            for replica in self._replicas:
-                replica.catch_up()
+            for pod in self.cluster.pods():
+                if pod.replica is not None:
+                    pod.replica.catch_up()
         self.client.finish()  # before the last row: it counts what ends at this instant and bills streams left
         self.timeline.sample()
         self.cluster.finish(clock.now)
@@ -302,9 +306,13 @@ class Simulation:
             frontend_in_ps_per_token=plan.frontend_in_ps_per_token,
             frontend_out_ps=plan.frontend_out_ps,
             on_preemption=self._preempted,
+            step_time=plan.step_time.step_time,
         )
+        if pod.slowdown != 1:
+            replica.set_slowdown(pod.slowdown)
+        if pod.partitions:
+            replica.isolate(Cause.CUT_PARTITION, pod.partitions[-1])
         self.timeline.watch(replica)
-        self._replicas.append(replica)
         return replica
 
     def _preempted(self, pod: str, attempt: Attempt) -> None:

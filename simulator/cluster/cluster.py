@@ -44,6 +44,9 @@ class Counts:
         terminating: pods that are being deleted.
         nodes_on_demand: nodes that are paid for, on-demand pools.
         nodes_spot: nodes that are paid for, spot pools.
+        restarts: of containers, since the start.
+        slowdown_max: how much longer than they should steps take on the slowest ready pod; 1 without one.
+        temperature_max_c: of the hottest GPU, while a fault makes it matter; else None.
     """
 
     desired: int
@@ -52,6 +55,9 @@ class Counts:
     terminating: int
     nodes_on_demand: int
     nodes_spot: int
+    restarts: int
+    slowdown_max: float
+    temperature_max_c: float | None
 
 
 class Cluster:
@@ -117,6 +123,10 @@ class Cluster:
     def on_pod(self, callback: Callable[[Pod], None]) -> None:
         """Have each new pod told, at its creation."""
         self._watchers.append(callback)
+
+    def on_container(self, callback: Callable[[Pod], None]) -> None:
+        """Have each pod told whose container starts."""
+        self._kubelet.on_container = callback
 
     def start(self, replicas: int) -> None:
         """Bring up the first replicas and the warm nodes, at time 0."""
@@ -190,6 +200,11 @@ class Cluster:
             terminating=sum(pod.terminating for pod in pods),
             nodes_on_demand=nodes["on-demand"],
             nodes_spot=nodes["spot"],
+            restarts=self._kubelet.restarts,
+            slowdown_max=float(max((pod.slowdown for pod in pods if pod.ready), default=1)),
+            temperature_max_c=max(
+                (pod.gpu_temperature_c for pod in pods if pod.gpu_temperature_c is not None), default=None
+            ),
         )
 
     def cost_usd(self, now: int) -> float:

@@ -54,6 +54,10 @@ class Kubelet:
         sink: gets the events.
         endpoints: hears of pods that turn ready.
         make_replica: makes the replica of a pod.
+
+    Attributes:
+        on_container: called with each pod whose container starts.
+        restarts: of all containers so far.
     """
 
     def __init__(
@@ -71,6 +75,8 @@ class Kubelet:
         self._sink = sink
         self._endpoints = endpoints
         self._make_replica = make_replica
+        self.on_container: Callable[[Pod], None] | None = None
+        self.restarts = 0
         self._compiled: set[str] = set()  # on the volume that all pods share
 
     def run(self, pod: Pod) -> None:
@@ -250,11 +256,14 @@ class Kubelet:
         pod.phase = "Running"
         pod.running = True
         pod.container_ps = self._env.now
+        if self.on_container is not None:
+            self.on_container(pod)
 
     def _ended(self, pod: Pod) -> None:
         """The container has ended and will be restarted; its pod is not ready for now."""
         pod.running = False
         pod.restarts += 1
+        self.restarts += 1
         pod.set_ready(False, self._env.now)
         self._endpoints.suspend(pod)
         if pod.replica is not None:

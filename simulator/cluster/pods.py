@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import TYPE_CHECKING, Literal
 
 from simulator.cluster.back_off import RestartBackOff
@@ -76,6 +77,9 @@ class Pod:
         replica: the replica, from the start of its server; without a readiness probe, from the container's.
         cut_cause: what breaks the streams that are left when the process ends.
         nodes_requested: nodes that were asked for on its behalf.
+        slowdown: how much longer than they should steps take on its GPUs now.
+        gpu_temperature_c: of its GPUs, while a fault makes it matter; else None.
+        partitions: partitions that keep the gateway from it now, by their connect timeouts.
     """
 
     __slots__ = (
@@ -86,11 +90,13 @@ class Pod:
         "deletion_ps",
         "endpoint",
         "gone_ps",
+        "gpu_temperature_c",
         "life",
         "name",
         "node",
         "nodes_requested",
         "ordinal",
+        "partitions",
         "phase",
         "ready",
         "ready_transition_ps",
@@ -98,6 +104,7 @@ class Pod:
         "reserved",
         "restarts",
         "running",
+        "slowdown",
         "spec",
         "start_ps",
         "uid",
@@ -126,6 +133,9 @@ class Pod:
         self.replica: Replica | None = None
         self.cut_cause: Cause | None = None
         self.nodes_requested = 0
+        self.slowdown = Fraction(1)
+        self.gpu_temperature_c: float | None = None
+        self.partitions: list[int] = []
         self.life: Process | None = None  # of the start, later of the termination
         self.endpoint: Literal["none", "listed", "leaving", "left"] = "none"
 
@@ -137,6 +147,23 @@ class Pod:
     @property
     def terminating(self) -> bool:
         return self.deletion_ps is not None and self.gone_ps is None
+
+    def slow_down(self, factor: Fraction) -> None:
+        """Steps take so many times as long as until now, from the next one on."""
+        self.slowdown *= factor
+        if self.replica is not None:
+            self.replica.set_slowdown(self.slowdown)
+
+    def isolate(self, cause: Cause, connect_timeout_ps: int) -> int:
+        """The network to the pod breaks, perhaps not for the first time; returns how many streams did."""
+        self.partitions.append(connect_timeout_ps)
+        return 0 if self.replica is None else self.replica.isolate(cause, connect_timeout_ps)
+
+    def reconnect(self, cause: Cause, connect_timeout_ps: int) -> None:
+        """The cause that `isolate` was told of has gone; another may go on."""
+        self.partitions.remove(connect_timeout_ps)
+        if self.replica is not None and not self.partitions:
+            self.replica.isolate(cause, None)
 
     def set_ready(self, ready: bool, now: int) -> None:
         """Set the Ready condition; its transition time moves only on a change."""
