@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from simulator.engines.vllm.config import EngineConfig
-    from simulator.scenario.cluster import NodePool
+    from simulator.scenario.capacity import NodePool
     from simulator.scenario.engine import EngineSection
     from simulator.scenario.errors import ScenarioError
     from simulator.scenario.load import LoadedScenario
@@ -80,13 +80,33 @@ class EngineSource(Protocol):
         """An error about a key, which begins with ``engine``."""
 
 
+def resolve_replicas(loaded: LoadedScenario) -> dict[str, ReplicaPlan]:
+    """The plans of all GPUs of a scenario, by GPU id as the scenario writes it; ``engine.gpu``'s first.
+
+    Raises:
+        ScenarioError: as for `resolve_replica`.
+    """
+    plans = {loaded.scenario.engine.gpu: resolve_replica(loaded)}
+    for index, pool in enumerate(loaded.scenario.cluster.pools):
+        if pool.gpu is not None and pool.gpu not in plans:
+            plans[pool.gpu] = resolve_replica(loaded, pool.gpu, ("cluster", "pools", index, "gpu"))
+    return plans
+
+
 def resolve_replica(
-    loaded: EngineSource, *, model: Model | None = None, trust_num_gpu_blocks: bool = False
+    loaded: EngineSource,
+    gpu_id: str | None = None,
+    gpu_key: tuple[str | int, ...] = ("engine", "gpu"),
+    *,
+    model: Model | None = None,
+    trust_num_gpu_blocks: bool = False,
 ) -> ReplicaPlan:
     """Everything about a replica that does not change during a run.
 
     Args:
         loaded: a scenario, or whatever else describes an engine.
+        gpu_id: the GPU it runs on, if not ``engine.gpu``.
+        gpu_key: the key that names the GPU, for errors.
         model: the model, if it is not to be looked up by the name in the vLLM configuration.
         trust_num_gpu_blocks: ``num-gpu-blocks-override`` is what a real engine had, so that it is not measured
             against an estimate of what the GPU holds.
@@ -96,9 +116,9 @@ def resolve_replica(
     """
     section, vllm = loaded.engine, loaded.vllm
     try:
-        gpu = find_gpu(section.gpu)
+        gpu = find_gpu(section.gpu if gpu_id is None else gpu_id)
     except CatalogError as error:
-        raise loaded.error(str(error), "engine", "gpu") from None
+        raise loaded.error(str(error), *gpu_key) from None
     if model is None:
         model = _model(loaded)
     if vllm.pipeline_parallel_size > 1:
@@ -308,7 +328,7 @@ def _pool_price(
         return pool.usd_per_gpu_hour, None
     key = ("cluster", "pools", index)
     try:
-        price = find_price(plan.gpu.id, cloud=pool.cloud)
+        price = find_price(find_gpu(pool.gpu).id if pool.gpu else plan.gpu.id, cloud=pool.cloud)
     except CatalogError as error:
         cloud = ("cloud",) if pool.cloud is not None else ()
         raise loaded.error(f"{error}; give usd_per_gpu_hour", *key, *cloud) from None
@@ -316,7 +336,8 @@ def _pool_price(
     if usd is None:
         where = f"{price.cloud} {price.instance}"
         raise loaded.error(
-            f"no {pool.capacity} price is known for {plan.gpu.id} ({where}): give usd_per_gpu_hour", *key
+            f"no {pool.capacity} price is known for {pool.gpu or plan.gpu.id} ({where}): give usd_per_gpu_hour",
+            *key,
         )
     note = (
         f"pool {pool.name}: ${usd:.4f} per GPU-hour, {price.cloud} {price.instance} {price.region}, "
@@ -328,6 +349,7 @@ def _pool_price(
 def pod_spec(loaded: LoadedScenario, plan: ReplicaPlan) -> PodSpec:
     """What every pod asks for: of the Deployment's manifest, or Kubernetes' defaults without one."""
     spec = PodSpec(
+        model=plan.model.name,
         gpus=plan.gpus,
         shutdown_timeout_s=float(loaded.vllm.shutdown_timeout),
         eager=plan.enforce_eager,

@@ -20,7 +20,9 @@ from simulator.autoscaling.loop import HpaLoop
 from simulator.autoscaling.scrape import Scraper
 from simulator.clients.client import Client
 from simulator.clock import Clock
+from simulator.cluster.availability import load_availability
 from simulator.cluster.cluster import Cluster
+from simulator.cluster.faults import FaultInjector
 from simulator.cluster.replica import Replica
 from simulator.draws import Draws
 from simulator.engines.vllm.factory import make_engine
@@ -29,12 +31,14 @@ from simulator.gateway.policies import routing_policy
 from simulator.interrupts import deferred_signals
 from simulator.metrics.facts import PoolLedger, RunFacts, StepTimeTrust
 from simulator.metrics.summary import SUMMARY_COLUMNS, summarise
-from simulator.resolve import ReplicaPlan, pod_spec, pool_prices, resolve_replica
+from simulator.outcomes import Cause
+from simulator.resolve import ReplicaPlan, pod_spec, pool_prices, resolve_replicas
 from simulator.timeline import TimelineSampler
 from simulator.units import to_ps, to_s
 from simulator.workload import WorkloadSource
 
 if TYPE_CHECKING:
+    from simulator.cluster.pods import Pod
     from simulator.records.recorder import Recorder
     from simulator.scenario.load import LoadedScenario
 
@@ -64,13 +68,13 @@ class Simulation:
         self.loaded = loaded
         self.recorder = recorder
         self.seed = scenario.seed if seed is None else seed
-        self.plan: ReplicaPlan = resolve_replica(loaded)
+        self._plans = resolve_replicas(loaded)
+        self.plan: ReplicaPlan = self._plans[scenario.engine.gpu]
         prices, self._price_notes = pool_prices(loaded, self.plan)
         self._duration_ps = to_ps(scenario.duration)
         self._end_ps = self._duration_ps + to_ps(scenario.drain)
 
         clock = self.clock = Clock()
-        self._replicas: list[Replica] = []
         draws = Draws(self.seed, replication)
         self.gateway = Gateway(
             clock, scenario.gateway, routing_policy(scenario.gateway, draws, self._scraped)
@@ -85,7 +89,16 @@ class Simulation:
             make_replica=self._make_replica,
             usd_per_gpu_hour=prices,
             deployment="vllm" if loaded.deployment is None else loaded.deployment.metadata.name,
+            availability={
+                zone.name: load_availability(
+                    loaded.base_dir / zone.availability, zone.name, zone.availability_start
+                )
+                for zone in scenario.cluster.zones
+                if zone.availability is not None
+            },
+            budget=scenario.fleet.disruption_budget,
         )
+        self._faults = FaultInjector(clock, scenario.faults, draws, recorder, self.cluster)
         self._router_scraper = self._scraper_for_router(draws)
         self.autoscaler = self._autoscaler(draws)
         self.client = Client(
@@ -116,6 +129,7 @@ class Simulation:
         """Run to the end and close the recorder; returns the summary."""
         clock = self.clock
         self.cluster.start(self._initial_replicas())
+        self._faults.start()
         if self.autoscaler is not None:
             self.autoscaler.start()
         clock.process(self.timeline.process())
@@ -130,8 +144,9 @@ class Simulation:
                 deliver_signals()
                 if progress is not None:
                     progress(to_s(clock.now), self.client.totals.arrivals)
-            for replica in self._replicas:
-                replica.catch_up()
+            for pod in self.cluster.pods():
+                if pod.replica is not None:
+                    pod.replica.catch_up()
         self.client.finish()  # before the last row: it counts what ends at this instant and bills streams left
         self.timeline.sample()
         self.cluster.finish(clock.now)
@@ -152,7 +167,7 @@ class Simulation:
             slo=scenario.slo,
             model=plan.model.name,
             engine=f"vLLM {vllm_version}",
-            gpu=plan.gpu.id,
+            gpu=", ".join(dict.fromkeys(other.gpu.id for other in self._plans.values())),
             gpus_per_replica=plan.gpus,
             pools=tuple(
                 PoolLedger(
@@ -176,7 +191,13 @@ class Simulation:
                     fit.regime.replace("_", " "): fit.mean_abs_pct / 100 for fit in trust.profile.fit_error
                 },
                 out_of_range={
-                    kind: count for kind, count in trust.step_time.range_violations.items() if count
+                    kind: count
+                    for kind in trust.step_time.range_violations
+                    if (
+                        count := sum(
+                            other.step_time.step_time.range_violations[kind] for other in self._plans.values()
+                        )
+                    )
                 },
                 steps=self.timeline.totals.steps,
             ),
@@ -192,10 +213,27 @@ class Simulation:
             f"KV cache: {usable} usable blocks of {plan.engine.block_size} tokens, {plan.kv_blocks_from}",
             f"front end: {self._front_end()}",
             *self._price_notes,
+            *self._market_notes(),
         ]
+        for gpu, other in list(self._plans.items())[1:]:
+            notes.append(
+                f"{gpu}: {other.engine.num_gpu_blocks - 1} usable KV blocks; {other.step_time.known_error}"
+            )
         if all(workload.arrivals.kind == "trace" for workload in self.loaded.scenario.workload):
             notes.append("trace replay: the workload is one and the same in every replication")
         return tuple(notes)
+
+    def _market_notes(self) -> list[str]:
+        alone = [
+            pool.name
+            for pool in self.loaded.scenario.cluster.pools
+            if pool.capacity == "spot" and pool.zone is None
+        ]
+        if not alone:
+            return []
+        return [
+            f"spot nodes of {', '.join(alone)} are reclaimed one by one; real zones lose many at once (cluster.zones)"
+        ]
 
     def _front_end(self) -> str:
         section = self.loaded.scenario.engine
@@ -250,8 +288,9 @@ class Simulation:
             return deployment.spec.replicas
         return 1 if hpa is None or hpa.spec.min_replicas is None else hpa.spec.min_replicas
 
-    def _make_replica(self, pod: str) -> Replica:
-        plan = self.plan
+    def _make_replica(self, pod: Pod) -> Replica:
+        assert pod.node is not None
+        plan = self._plans.get(pod.node.pool.config.gpu or "", self.plan)
         engine = make_engine(
             plan.engine,
             plan.step_time.step_time,
@@ -260,16 +299,20 @@ class Simulation:
         )
         replica = Replica(
             self.clock,
-            pod,
+            pod.name,
             engine,
             self.gateway,
             frontend_in_ps=plan.frontend_in_ps,
             frontend_in_ps_per_token=plan.frontend_in_ps_per_token,
             frontend_out_ps=plan.frontend_out_ps,
             on_preemption=self._preempted,
+            step_time=plan.step_time.step_time,
         )
+        if pod.slowdown != 1:
+            replica.set_slowdown(pod.slowdown)
+        if pod.partitions:
+            replica.isolate(Cause.CUT_PARTITION, pod.partitions[-1])
         self.timeline.watch(replica)
-        self._replicas.append(replica)
         return replica
 
     def _preempted(self, pod: str, attempt: Attempt) -> None:

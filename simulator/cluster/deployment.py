@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cmp_to_key
 from typing import TYPE_CHECKING
 
-from simulator.cluster.pods import Pod
+from simulator.cluster.pods import Pod, PodSpec
 from simulator.units import PS_PER_S
 
 if TYPE_CHECKING:
@@ -83,6 +83,7 @@ class Deployment:
     Args:
         env: the run's clock.
         name: of the Deployment; pods are named after it.
+        spec: what its pods ask for.
         draws: the run's draws.
         sink: gets the events.
         on_created: called with each new pod.
@@ -93,12 +94,14 @@ class Deployment:
         self,
         env: Clock,
         name: str,
+        spec: PodSpec,
         draws: Draws,
         sink: RecordSink,
         on_created: Callable[[Pod], None],
         delete: Callable[[Pod], None],
     ) -> None:
         self.name = name
+        self._spec = spec
         self.spec_replicas = 0
         self.created = 0
         self.pods: dict[int, Pod] = {}  # objects that exist, by ordinal
@@ -137,6 +140,6 @@ class Deployment:
             ordinal = self.created
             self.created += 1
             uid = self._draws.uniform("pod-uid", ordinal)
-            pod = Pod(f"{self.name}-{ordinal}", ordinal, uid, self._env.now)
+            pod = Pod(f"{self.name}-{ordinal}", ordinal, uid, self._env.now, self._spec)
             self.pods[ordinal] = pod
             self._on_created(pod)

@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 from simulator.scenario.clients import Clients
 from simulator.scenario.cluster import Cluster, Fleet
 from simulator.scenario.engine import EngineSection
+from simulator.scenario.faults import Fault
 from simulator.scenario.gateway import Gateway
 from simulator.scenario.quantities import DurationS, PositiveDurationS, Section
 from simulator.scenario.slo import Slo
@@ -35,9 +36,19 @@ class Scenario(Section):
     clients: Clients = Clients()
     workload: Annotated[list[WorkloadConfig], Field(min_length=1)]
     """Sources of requests; their traffic adds up."""
+    faults: list[Fault] = []
+    """What breaks, and when."""
     slo: Slo = Slo()
     timeline_interval: PositiveDurationS = 5.0
     """Spacing of the rows of ``timeline.parquet``."""
+
+    @model_validator(mode="after")
+    def _faults_hit_pools(self) -> Scenario:
+        pools = {pool.name for pool in self.cluster.pools}
+        for fault in self.faults:
+            if fault.pool is not None and fault.pool not in pools:
+                raise ValueError(f"a fault is for pool {fault.pool}, which is not one of cluster.pools")
+        return self
 
     @model_validator(mode="after")
     def _workload_names_are_unique(self) -> Scenario:
