@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from simpy import Event
 
+from simulator.billing import usd
 from simulator.clock import LAST, Clock
 from simulator.engines.protocol import EngineCounters, EngineSnapshot
 from simulator.units import PS_PER_S, to_s
@@ -144,7 +145,7 @@ class TimelineSampler:
             counts.terminating,
             counts.nodes_on_demand,
             counts.nodes_spot,
-            self._cluster.cost_usd(now) + self._client.cost_usd,
+            usd(self._cluster.micro_usd(now) + self._client.fallback_bill.micro_usd),
             counts.restarts - self._restarts,
             counts.slowdown_max,
             counts.temperature_max_c,

@@ -38,7 +38,7 @@ def empty_run(results: Results) -> Results:
     from simulator.scenario.slo import Slo
 
     facts = RunFacts(
-        "empty", "d", 1, "0", 60.0, Slo(), "m", "e", "g", 1, (), 0.0, StepTimeTrust("roofline", "g", "")
+        "empty", "d", 1, "0", 60.0, Slo(), "m", "e", "g", 1, (), 0, ApiBill(), StepTimeTrust("roofline", "g", "")
     )
     return Results(tables, summarise(tables, recorder.itl, facts), "")
 
