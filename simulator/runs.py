@@ -95,6 +95,23 @@ def run_to_folder(
     return summary
 
 
+def replicate(
+    loaded: LoadedScenario, *, seed: int | None = None, replications: int = 1, jobs: int | None = None
+) -> list[dict[str, Any]]:
+    """The summaries of so many runs with other draws, in order; nothing else is kept.
+
+    Args:
+        loaded: the scenario.
+        seed: of every draw; the scenario's own if None.
+        replications: how many.
+        jobs: worker processes; as many as there are cores if None.
+
+    Raises:
+        ScenarioError: the parts of the scenario do not fit together, or a trace is broken.
+    """
+    return _summary(loaded, _recorder(loaded, None), seed, replications, jobs, None)[1]
+
+
 def scenario_text(loaded: LoadedScenario) -> str:
     """The scenario as it was run: extensions and overrides applied, files that it names still named."""
     return yaml.safe_dump(loaded.data, sort_keys=False, allow_unicode=True, width=110)

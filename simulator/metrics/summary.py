@@ -272,6 +272,8 @@ def _cost(requests: pd.DataFrame, facts: RunFacts) -> dict[str, Any]:
         "fallback_usd": usd(facts.fallback.micro_usd),
         "peak_provisioned_usd": usd(facts.peak_provisioned_micro_usd),
         "gpu_hours_by_use": _gpu_hours_by_use(facts.pools),
+        "input_tokens": input_tokens,
+        "output_tokens": output_tokens,
         "usd_per_hour": ratio(total_usd, facts.duration_s / 3600.0),
         "usd_per_million_output_tokens": ratio(total_usd * 1e6, output_tokens),
         "usd_per_million_tokens": ratio(total_usd * 1e6, input_tokens + output_tokens),
