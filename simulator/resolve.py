@@ -6,12 +6,15 @@ Resolved once per run, before anything is simulated, so that every mistake is to
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any, Final
 
 from simulator.catalog import CatalogError, Gpu, Model, find_gpu, find_model, find_price, model_from_config
 from simulator.cluster.pods import PodSpec
 from simulator.cluster.probes import Probe
-from simulator.scenario.vllm_config import resolve_engine_config
+from simulator.cluster.rolling import Bounds
+from simulator.scenario.errors import ScenarioError
+from simulator.scenario.vllm_config import parse_vllm_config, resolve_engine_config
 from simulator.step_time import (
     DoesNotFitError,
     ProfileError,
@@ -58,17 +61,96 @@ class ReplicaPlan:
     notes: tuple[str, ...]
 
 
-def resolve_replicas(loaded: LoadedScenario) -> dict[str, ReplicaPlan]:
-    """The plans of all GPUs of a scenario, by GPU id as the scenario writes it; ``engine.gpu``'s first.
+@dataclass(frozen=True)
+class VersionPlan:
+    """One version of the Deployment.
+
+    Attributes:
+        spec: what its pods ask for.
+        plans: by GPU id as the scenario writes it; ``engine.gpu``'s first.
+    """
+
+    spec: PodSpec
+    plans: dict[str, ReplicaPlan]
+
+
+def resolve_versions(loaded: LoadedScenario) -> dict[str, VersionPlan]:
+    """All versions of a scenario, by name; ``v1``, which runs at the start, first.
 
     Raises:
-        ScenarioError: as for `resolve_replica`.
+        ScenarioError: as for `resolve_replica`; a version that needs another number of GPUs.
     """
+    plans = _resolve_gpus(loaded)
+    first = VersionPlan(pod_spec(loaded, plans[loaded.scenario.engine.gpu]), plans)
+    versions = {first.spec.version: first}
+    for index, rollout in enumerate(loaded.scenario.rollouts):
+        version = rollout.version
+        changed = _with_flags(loaded, version.vllm, index) if version.vllm else loaded
+        plans = _resolve_gpus(changed) if version.vllm else first.plans
+        plan = plans[loaded.scenario.engine.gpu]
+        if plan.gpus != first.spec.gpus:
+            raise loaded.error(
+                f"{version.name} needs {plan.gpus} GPUs, the pods of v1 have {first.spec.gpus}",
+                *("rollouts", index, "version", "vllm"),
+            )
+        spec = replace(
+            pod_spec(changed, plan),
+            version=version.name,
+            image=version.name if version.new_image else first.spec.image,
+            slowdown=Fraction(version.slowdown).limit_denominator(1000),
+            crash_after_s=version.crash_after,
+        )
+        versions[version.name] = VersionPlan(spec, plans)
+    return versions
+
+
+def _with_flags(loaded: LoadedScenario, flags: dict[str, Any], index: int) -> LoadedScenario:
+    """The scenario with other vLLM flags."""
+    given = loaded.vllm.model_dump(exclude_unset=True, exclude={"file", "notes"})
+    merged = {key.replace("_", "-"): value for key, value in given.items()}
+    merged.update({str(key).replace("_", "-"): value for key, value in flags.items()})
+    try:
+        return replace(loaded, vllm=parse_vllm_config(merged))
+    except ScenarioError as error:
+        raise loaded.error(error.reason, "rollouts", index, "version", "vllm", error.key or "") from None
+
+
+def _resolve_gpus(loaded: LoadedScenario) -> dict[str, ReplicaPlan]:
     plans = {loaded.scenario.engine.gpu: resolve_replica(loaded)}
     for index, pool in enumerate(loaded.scenario.cluster.pools):
         if pool.gpu is not None and pool.gpu not in plans:
             plans[pool.gpu] = resolve_replica(loaded, pool.gpu, ("cluster", "pools", index, "gpu"))
     return plans
+
+
+def rollout_bounds(loaded: LoadedScenario) -> tuple[list[Bounds], list[int]]:
+    """Surge and unavailability of each rollout, and its minReadySeconds in picoseconds: its own, else the manifest's.
+
+    A Recreate strategy is a rolling update of which all pods may be missing.
+    """
+    bounds, min_ready_ps = [], []
+    spec = None if loaded.deployment is None else loaded.deployment.spec
+    strategy = None if spec is None else spec.strategy
+    surge: int | str = "25%"
+    unavailable: int | str = "25%"
+    if strategy is not None and strategy.rolling_update is not None:
+        surge, unavailable = strategy.rolling_update.max_surge, strategy.rolling_update.max_unavailable
+    elif strategy is not None:
+        surge, unavailable = 0, "100%"
+    for rollout in loaded.scenario.rollouts:
+        bounds.append(
+            Bounds(
+                surge if rollout.max_surge is None else rollout.max_surge,
+                unavailable if rollout.max_unavailable is None else rollout.max_unavailable,
+            )
+        )
+        given = (
+            (0 if spec is None else spec.min_ready_seconds)
+            if rollout.min_ready is None
+            else rollout.min_ready
+        )
+        min_ready_ps.append(to_ps(given))
+    return bounds, min_ready_ps
 
 
 def resolve_replica(

@@ -24,15 +24,18 @@ from simulator.cluster.availability import load_availability
 from simulator.cluster.cluster import Cluster
 from simulator.cluster.faults import FaultInjector
 from simulator.cluster.replica import Replica
+from simulator.cluster.rollout import RolloutController
+from simulator.cluster.version_monitor import VersionMonitor
 from simulator.draws import Draws
 from simulator.engines.vllm.factory import make_engine
 from simulator.gateway.gateway import Gateway
 from simulator.gateway.policies import routing_policy
+from simulator.gateway.split import TrafficSplit
 from simulator.interrupts import deferred_signals
 from simulator.metrics.facts import PoolLedger, RunFacts, StepTimeTrust
 from simulator.metrics.summary import SUMMARY_COLUMNS, summarise
 from simulator.outcomes import Cause
-from simulator.resolve import ReplicaPlan, pod_spec, pool_prices, resolve_replicas
+from simulator.resolve import ReplicaPlan, pool_prices, resolve_versions, rollout_bounds
 from simulator.timeline import TimelineSampler
 from simulator.units import to_ps, to_s
 from simulator.workload import WorkloadSource
@@ -68,21 +71,22 @@ class Simulation:
         self.loaded = loaded
         self.recorder = recorder
         self.seed = scenario.seed if seed is None else seed
-        self._plans = resolve_replicas(loaded)
-        self.plan: ReplicaPlan = self._plans[scenario.engine.gpu]
+        self._versions = resolve_versions(loaded)
+        first = next(iter(self._versions.values()))
+        self.plan: ReplicaPlan = first.plans[scenario.engine.gpu]
         prices, self._price_notes = pool_prices(loaded, self.plan)
         self._duration_ps = to_ps(scenario.duration)
         self._end_ps = self._duration_ps + to_ps(scenario.drain)
 
         clock = self.clock = Clock()
         draws = Draws(self.seed, replication)
-        self.gateway = Gateway(
-            clock, scenario.gateway, routing_policy(scenario.gateway, draws, self._scraped)
-        )
+        split = TrafficSplit(lambda: routing_policy(scenario.gateway, draws, self._scraped), draws)
+        policy = split if scenario.rollouts else routing_policy(scenario.gateway, draws, self._scraped)
+        self.gateway = Gateway(clock, scenario.gateway, policy)
         self.cluster = Cluster(
             clock,
             scenario.cluster,
-            pod_spec(loaded, self.plan),
+            first.spec,
             draws=draws,
             sink=recorder,
             gateway=self.gateway,
@@ -97,6 +101,23 @@ class Simulation:
                 if zone.availability is not None
             },
             budget=scenario.fleet.disruption_budget,
+            deletion_cost_interval_s=None
+            if (cost := scenario.fleet.deletion_cost) is None
+            else cost.interval,
+        )
+        split.version_of = self.cluster.version_of
+        monitor = VersionMonitor(clock, self.gateway, scenario.slo, self.cluster.version_of)
+        bounds, min_ready_ps = rollout_bounds(loaded)
+        self._rollouts = RolloutController(
+            clock,
+            scenario.rollouts,
+            {name: version.spec for name, version in self._versions.items()},
+            bounds,
+            min_ready_ps,
+            deployment=self.cluster.deployment,
+            split=split,
+            monitor=monitor,
+            sink=recorder,
         )
         self._faults = FaultInjector(clock, scenario.faults, draws, recorder, self.cluster)
         self._router_scraper = self._scraper_for_router(draws)
@@ -104,7 +125,7 @@ class Simulation:
         self.client = Client(
             clock,
             scenario.clients,
-            self.gateway,
+            monitor if scenario.rollouts else self.gateway,
             draws,
             recorder,
             [workload.name for workload in scenario.workload],
@@ -112,7 +133,9 @@ class Simulation:
             WorkloadSource(scenario.workload, draws, self._duration_ps, loaded.base_dir),
             self.plan.engine.max_model_len,
         )
-        self.gateway.connect(self.client)
+        if scenario.rollouts:
+            monitor.connect(self.client)
+        self.gateway.connect(monitor if scenario.rollouts else self.client)
         self.timeline = TimelineSampler(
             clock,
             to_ps(scenario.timeline_interval),
@@ -130,6 +153,8 @@ class Simulation:
         clock = self.clock
         self.cluster.start(self._initial_replicas())
         self._faults.start()
+        if self.loaded.scenario.rollouts:
+            self.clock.process(self._rollouts.process())
         if self.autoscaler is not None:
             self.autoscaler.start()
         clock.process(self.timeline.process())
@@ -167,7 +192,7 @@ class Simulation:
             slo=scenario.slo,
             model=plan.model.name,
             engine=f"vLLM {vllm_version}",
-            gpu=", ".join(dict.fromkeys(other.gpu.id for other in self._plans.values())),
+            gpu=", ".join(dict.fromkeys(other.gpu.id for other in self._plans())),
             gpus_per_replica=plan.gpus,
             pools=tuple(
                 PoolLedger(
@@ -195,7 +220,7 @@ class Simulation:
                     for kind in trust.step_time.range_violations
                     if (
                         count := sum(
-                            other.step_time.step_time.range_violations[kind] for other in self._plans.values()
+                            other.step_time.step_time.range_violations[kind] for other in self._plans()
                         )
                     )
                 },
@@ -215,13 +240,21 @@ class Simulation:
             *self._price_notes,
             *self._market_notes(),
         ]
-        for gpu, other in list(self._plans.items())[1:]:
-            notes.append(
-                f"{gpu}: {other.engine.num_gpu_blocks - 1} usable KV blocks; {other.step_time.known_error}"
-            )
+        for name, version in self._versions.items():
+            for gpu, other in version.plans.items():
+                if other is not plan and (name == "v1" or version.plans is not self._versions["v1"].plans):
+                    notes.append(
+                        f"{name} on {gpu}: {other.engine.num_gpu_blocks - 1} usable KV blocks; "
+                        f"{other.step_time.known_error}"
+                    )
         if all(workload.arrivals.kind == "trace" for workload in self.loaded.scenario.workload):
             notes.append("trace replay: the workload is one and the same in every replication")
         return tuple(notes)
+
+    def _plans(self) -> list[ReplicaPlan]:
+        """Each plan once: of every version and GPU."""
+        plans = {id(plan): plan for version in self._versions.values() for plan in version.plans.values()}
+        return list(plans.values())
 
     def _market_notes(self) -> list[str]:
         alone = [
@@ -290,7 +323,8 @@ class Simulation:
 
     def _make_replica(self, pod: Pod) -> Replica:
         assert pod.node is not None
-        plan = self._plans.get(pod.node.pool.config.gpu or "", self.plan)
+        plans = self._versions[pod.spec.version].plans
+        plan = plans[pod.node.pool.config.gpu or self.loaded.scenario.engine.gpu]
         engine = make_engine(
             plan.engine,
             plan.step_time.step_time,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -21,6 +21,8 @@ from simulator.scenario.errors import ScenarioError
 from simulator.units import to_ps
 
 if TYPE_CHECKING:
+    from simpy import Event
+
     from simulator.attempts import GatewayPort
     from simulator.clock import Clock
     from simulator.cluster.availability import Availability
@@ -75,6 +77,7 @@ class Cluster:
         deployment: name of the Deployment.
         availability: spot capacity over time by zone, where it is replayed.
         budget: the PodDisruptionBudget, if there is one.
+        deletion_cost_interval_s: how often pods are annotated with their requests in flight; None for never.
 
     Raises:
         ScenarioError: a pod does not fit on a pool's nodes, or a pool has no price.
@@ -94,6 +97,7 @@ class Cluster:
         deployment: str = "vllm",
         availability: Mapping[str, Availability] | None = None,
         budget: DisruptionBudget | None = None,
+        deletion_cost_interval_s: float | None = None,
     ) -> None:
         self.env = env
         self._config = config
@@ -107,6 +111,7 @@ class Cluster:
         self._scheduler = Scheduler(env, self.pools, draws, sink, self._bound, config.provisioner)
         self._terminator = Terminator(env, sink, endpoints, self._scheduler.forget, self._gone)
         self.deployment = Deployment(env, deployment, spec, draws, sink, self._created, self._delete)
+        self._kubelet.on_ready = self.deployment.pod_changed
         evictor = Evictor(env, budget, self.deployment, self._terminator, sink)
         spot = SpotMarket(
             env, spec, draws, sink, self._scheduler, self._terminator, evictor, self.deployment.reconcile
@@ -117,6 +122,8 @@ class Cluster:
             pool.zone = self._zones.of(pool)
             pool.on_created = spot.watch
         self._starting = False
+        if deletion_cost_interval_s is not None:
+            env.process(self._annotate(to_ps(deletion_cost_interval_s)))
 
     # --- what a run does ------------------------------------------------------------------------------------
 
@@ -171,6 +178,11 @@ class Cluster:
 
     # --- what others look at ----------------------------------------------------------------------------------
 
+    def version_of(self, pod: str) -> str:
+        """The version that a pod runs, by its name; an empty one for a pod that has gone."""
+        found = self.deployment.pods.get(int(pod.rsplit("-", 1)[1]))
+        return "" if found is None else found.spec.version
+
     def pods(self) -> tuple[Pod, ...]:
         """All pod objects that exist, oldest first: also terminating ones, and failed ones not yet collected."""
         return tuple(self.deployment.pods.values())
@@ -219,6 +231,13 @@ class Cluster:
         return now if self._finished_ps is None else min(now, self._finished_ps)
 
     # --- between the parts --------------------------------------------------------------------------------------
+
+    def _annotate(self, interval_ps: int) -> Generator[Event, None, None]:
+        """Writes what pods have in flight into their deletion cost."""
+        while True:
+            yield self.env.timeout(interval_ps)
+            for pod in self.deployment.pods.values():
+                pod.deletion_cost = 0 if pod.replica is None else pod.replica.in_flight
 
     def _created(self, pod: Pod) -> None:
         for watcher in self._watchers:

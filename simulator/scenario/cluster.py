@@ -8,7 +8,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from simulator.scenario.capacity import NodePool, Provisioner, Zone
 from simulator.scenario.cold_start import ColdStart
-from simulator.scenario.lifecycle import DisruptionBudget
+from simulator.scenario.lifecycle import DeletionCost, DisruptionBudget
 from simulator.scenario.quantities import DurationS, Fraction, PositiveDurationS, Section
 from simulator.scenario.spread import Spread, SpreadS
 
@@ -105,3 +105,5 @@ class Fleet(Section):
     autoscaling: Autoscaling = Autoscaling()
     disruption_budget: DisruptionBudget | None = None
     """What drains of nodes must leave ready; without one they take all pods of a node at once."""
+    deletion_cost: DeletionCost | None = None
+    """A controller that annotates pods, so that scale-downs and rollouts hit those with least to do."""
