@@ -4,10 +4,11 @@ BIN := .venv/bin
 SCENARIO ?= experiments/spiky.yaml
 ARGS ?=
 # What setup.py compiles, and what that depends on.
-COMPILED := $(wildcard simulator/engines/*.py simulator/engines/vllm/*.py) simulator/kv_cache/content.py \
-	simulator/records/itl.py simulator/step_time/tables.py
+COMPILED := $(wildcard simulator/*.py simulator/cluster/replica.py $(foreach part,clients engines engines/vllm gateway \
+	kv_cache records step_time,simulator/$(part)/*.py))
 
-.PHONY: run test bench validate-scheduler capture-test profiles heldout setup setup-test lint types unit docs pure clean
+.PHONY: run test bench validate-scheduler capture-test calibrate-cpu profiles heldout accuracy setup setup-test lint types \
+	unit docs pure clean
 
 setup: .venv/.installed
 .venv/.installed: pyproject.toml setup.py $(COMPILED)
@@ -51,6 +52,10 @@ validate-scheduler: setup  ## Compare the engines with vLLM's own scheduler; wit
 capture-test: setup  ## Capture a tiny model with a real vLLM on this machine; two minutes.
 	$(VLLM_PYTHON) -m pytest -m vllm tests/calibration/test_real_vllm.py
 
+CALIBRATION ?= results/calibrate-cpu
+calibrate-cpu: setup  ## Capture a tiny model with vLLM on this CPU, fit, simulate its loads, compare; under 10 minutes.
+	$(VLLM_PYTHON) -m calibration.loop --plan cpu-tiny --out $(CALIBRATION)
+
 TABLES ?=
 profiles: setup  ## Remake the shipped profiles from the operator tables in TABLES.
 	$(BIN)/python -m calibration.shipped --tables $(TABLES)
@@ -60,6 +65,9 @@ heldout: setup  ## Print the errors of composed profiles; TABLES as above.
 
 docs:  ## Write the reference pages from the code.
 	$(BIN)/python -m simulator.scenario.reference docs/reference
+
+accuracy: setup  ## Write docs/accuracy.md from the committed results of validation.
+	$(BIN)/python -m validation.accuracy_page
 
 pure:  ## Remove compiled modules: the Python files run as they are.
 	rm -f *.so $$(find simulator -name '*.so')

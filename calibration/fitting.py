@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,6 +56,46 @@ def fit_nonnegative(columns: Floats, y: Floats, weight: Floats) -> Floats:
     return np.asarray(solution / scale, dtype=np.float64)
 
 
+HUBER: Final = 1.345
+"""Residuals beyond this many scales count linearly: 95 % efficient for normal errors (Huber 1981)."""
+
+
+def fit_huber(
+    columns: Floats,
+    y: Floats,
+    weight: Floats,
+    *,
+    pull: Floats | None = None,
+    start: Floats | None = None,
+    rounds: int = 8,
+) -> tuple[Floats, Floats]:
+    """Non-negative coefficients that minimise the Huber loss of relative residuals, by re-weighted least squares.
+
+    Args:
+        columns: shape (rows, coefficients).
+        y: measured, above 0.
+        weight: of each row's squared relative residual.
+        pull: further rows whose target is 0, for coefficients that the others do not determine.
+        start: Huber weights to start from.
+        rounds: of re-weighting.
+
+    Returns:
+        The coefficients, and the rows' final Huber weights (1: no outlier).
+    """
+    pull = np.zeros((0, columns.shape[1])) if pull is None else pull
+    target = np.concatenate([y, np.zeros(len(pull))])
+    stacked = np.vstack([columns, pull])
+    huber = np.ones(len(y)) if start is None else start
+    solution = np.zeros(columns.shape[1])
+    for _ in range(rounds):
+        relative = np.sqrt(huber * weight) / y
+        solution = fit_nonnegative(stacked, target, np.concatenate([relative, np.ones(len(pull))]))
+        residual = np.abs(columns @ solution / y - 1.0) * np.sqrt(weight)
+        scale = max(1.4826 * float(np.median(residual)), 1e-9)
+        huber = np.minimum(1.0, HUBER * scale / np.maximum(residual, 1e-12))
+    return solution, huber
+
+
 def hat_basis(x: Floats, knots: Sequence[float]) -> Floats:
     """Columns of the piecewise-linear basis on ``knots`` (constant outside), shape (len(x), len(knots))."""
     eye = np.eye(len(knots))
@@ -69,6 +109,8 @@ def fit_error(regime: Regime, predicted: Floats, measured: Floats, of: str) -> F
         regime=regime,
         rows=len(relative),
         mean_abs_pct=round(float(np.abs(relative).mean()), 2),
+        median_abs_pct=round(float(np.median(np.abs(relative))), 2),
+        p90_abs_pct=round(float(np.percentile(np.abs(relative), 90)), 2),
         p95_abs_pct=round(float(np.percentile(np.abs(relative), 95)), 2),
         bias_pct=round(float(relative.mean()), 2),
         of=of,

@@ -6,15 +6,12 @@ Resolved once per run, before anything is simulated, so that every mistake is to
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from fractions import Fraction
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from simulator.catalog import CatalogError, Gpu, Model, find_gpu, find_model, find_price, model_from_config
 from simulator.cluster.pods import PodSpec
 from simulator.cluster.probes import Probe
-from simulator.cluster.rolling import Bounds
-from simulator.scenario.errors import ScenarioError
-from simulator.scenario.vllm_config import parse_vllm_config, resolve_engine_config
+from simulator.scenario.vllm_config import resolve_engine_config
 from simulator.step_time import (
     DoesNotFitError,
     ProfileError,
@@ -25,10 +22,15 @@ from simulator.step_time import (
 from simulator.units import PS_PER_US, to_ps
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from simulator.engines.vllm.config import EngineConfig
     from simulator.scenario.capacity import NodePool
+    from simulator.scenario.engine import EngineSection
+    from simulator.scenario.errors import ScenarioError
     from simulator.scenario.load import LoadedScenario
     from simulator.scenario.manifests.pod_template import Probe as ProbeManifest
+    from simulator.scenario.vllm_config import VllmServeConfig
 
 
 @dataclass(frozen=True)
@@ -61,117 +63,44 @@ class ReplicaPlan:
     notes: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class VersionPlan:
-    """One version of the Deployment.
+class EngineSource(Protocol):
+    """Where an engine is described: its section, vLLM's configuration, and how to name a mistake in them."""
 
-    Attributes:
-        spec: what its pods ask for.
-        plans: by GPU id as the scenario writes it; ``engine.gpu``'s first.
-    """
+    @property
+    def engine(self) -> EngineSection: ...
 
-    spec: PodSpec
-    plans: dict[str, ReplicaPlan]
+    @property
+    def vllm(self) -> VllmServeConfig: ...
 
+    @property
+    def base_dir(self) -> Path:
+        """Folder that paths in the section are relative to."""
 
-def resolve_versions(loaded: LoadedScenario) -> dict[str, VersionPlan]:
-    """All versions of a scenario, by name; ``v1``, which runs at the start, first.
-
-    Raises:
-        ScenarioError: as for `resolve_replica`; a version that needs another number of GPUs.
-    """
-    plans = _resolve_gpus(loaded)
-    first = VersionPlan(pod_spec(loaded, plans[loaded.scenario.engine.gpu]), plans)
-    versions = {first.spec.version: first}
-    for index, rollout in enumerate(loaded.scenario.rollouts):
-        version = rollout.version
-        changed = _with_flags(loaded, version.vllm, index) if version.vllm else loaded
-        plans = _resolve_gpus(changed) if version.vllm else first.plans
-        plan = plans[loaded.scenario.engine.gpu]
-        if plan.gpus != first.spec.gpus:
-            raise loaded.error(
-                f"{version.name} needs {plan.gpus} GPUs, the pods of v1 have {first.spec.gpus}",
-                *("rollouts", index, "version", "vllm"),
-            )
-        spec = replace(
-            pod_spec(changed, plan),
-            version=version.name,
-            image=version.name if version.new_image else first.spec.image,
-            slowdown=Fraction(version.slowdown).limit_denominator(1000),
-            crash_after_s=version.crash_after,
-        )
-        versions[version.name] = VersionPlan(spec, plans)
-    return versions
-
-
-def _with_flags(loaded: LoadedScenario, flags: dict[str, Any], index: int) -> LoadedScenario:
-    """The scenario with other vLLM flags."""
-    given = loaded.vllm.model_dump(exclude_unset=True, exclude={"file", "notes"})
-    merged = {key.replace("_", "-"): value for key, value in given.items()}
-    merged.update({str(key).replace("_", "-"): value for key, value in flags.items()})
-    try:
-        return replace(loaded, vllm=parse_vllm_config(merged))
-    except ScenarioError as error:
-        raise loaded.error(error.reason, "rollouts", index, "version", "vllm", error.key or "") from None
-
-
-def _resolve_gpus(loaded: LoadedScenario) -> dict[str, ReplicaPlan]:
-    plans = {loaded.scenario.engine.gpu: resolve_replica(loaded)}
-    for index, pool in enumerate(loaded.scenario.cluster.pools):
-        if pool.gpu is not None and pool.gpu not in plans:
-            plans[pool.gpu] = resolve_replica(loaded, pool.gpu, ("cluster", "pools", index, "gpu"))
-    return plans
-
-
-def rollout_bounds(loaded: LoadedScenario) -> tuple[list[Bounds], list[int]]:
-    """Surge and unavailability of each rollout, and its minReadySeconds in picoseconds: its own, else the manifest's.
-
-    A Recreate strategy is a rolling update of which all pods may be missing.
-    """
-    bounds, min_ready_ps = [], []
-    spec = None if loaded.deployment is None else loaded.deployment.spec
-    strategy = None if spec is None else spec.strategy
-    surge: int | str = "25%"
-    unavailable: int | str = "25%"
-    if strategy is not None and strategy.rolling_update is not None:
-        surge, unavailable = strategy.rolling_update.max_surge, strategy.rolling_update.max_unavailable
-    elif strategy is not None:
-        surge, unavailable = 0, "100%"
-    for rollout in loaded.scenario.rollouts:
-        bounds.append(
-            Bounds(
-                surge if rollout.max_surge is None else rollout.max_surge,
-                unavailable if rollout.max_unavailable is None else rollout.max_unavailable,
-            )
-        )
-        given = (
-            (0 if spec is None else spec.min_ready_seconds)
-            if rollout.min_ready is None
-            else rollout.min_ready
-        )
-        min_ready_ps.append(to_ps(given))
-    return bounds, min_ready_ps
+    def error(self, reason: str, *key: str | int) -> ScenarioError:
+        """An error about a key, which begins with ``engine``."""
 
 
 def resolve_replica(
-    loaded: LoadedScenario, gpu_id: str | None = None, gpu_key: tuple[str | int, ...] = ("engine", "gpu")
+    loaded: EngineSource, *, model: Model | None = None, trust_num_gpu_blocks: bool = False
 ) -> ReplicaPlan:
     """Everything about a replica that does not change during a run.
 
     Args:
-        loaded: the scenario.
-        gpu_id: the GPU it runs on, if not ``engine.gpu``.
-        gpu_key: the key that names the GPU, for errors.
+        loaded: a scenario, or whatever else describes an engine.
+        model: the model, if it is not to be looked up by the name in the vLLM configuration.
+        trust_num_gpu_blocks: ``num-gpu-blocks-override`` is what a real engine had, so that it is not measured
+            against an estimate of what the GPU holds.
 
     Raises:
         ScenarioError: unknown GPU, model or profile; a model that does not fit; flags that vLLM refuses.
     """
-    section, vllm = loaded.scenario.engine, loaded.vllm
+    section, vllm = loaded.engine, loaded.vllm
     try:
-        gpu = find_gpu(section.gpu if gpu_id is None else gpu_id)
+        gpu = find_gpu(section.gpu)
     except CatalogError as error:
-        raise loaded.error(str(error), *gpu_key) from None
-    model = _model(loaded)
+        raise loaded.error(str(error), "engine", "gpu") from None
+    if model is None:
+        model = _model(loaded)
     if vllm.pipeline_parallel_size > 1:
         raise loaded.error(
             f"pipeline-parallel-size {vllm.pipeline_parallel_size} is not modelled; use tensor parallelism",
@@ -206,7 +135,9 @@ def resolve_replica(
         )
     except (CatalogError, ProfileError) as error:
         raise loaded.error(str(error), "engine", "profile") from None
-    blocks, source = _kv_blocks(loaded, gpu, model, dtype, engine, step_time)
+    blocks, source = _kv_blocks(
+        loaded, gpu, model, dtype, engine, step_time, trust_override=trust_num_gpu_blocks
+    )
     if (blocks - 1) * engine.block_size < engine.max_model_len:
         raise loaded.error(
             f"{blocks - 1} usable KV blocks of {engine.block_size} tokens ({source}) cannot hold one request of "
@@ -238,13 +169,13 @@ def resolve_replica(
         frontend_in_ps=in_ps,
         frontend_in_ps_per_token=per_token_ps,
         frontend_out_ps=out_ps,
-        gpu_memory_used_bytes=gpu.memory_bytes * vllm.gpu_memory_utilization,
+        gpu_memory_used_bytes=gpu.memory_bytes * _gpu_memory_utilization(vllm, engine),
         notes=tuple(notes),
     )
 
 
-def _model(loaded: LoadedScenario) -> Model:
-    path = loaded.scenario.engine.model_config_json
+def _model(loaded: EngineSource) -> Model:
+    path = loaded.engine.model_config_json
     try:
         if path is not None:
             described = model_from_config(loaded.base_dir / path)
@@ -255,6 +186,12 @@ def _model(loaded: LoadedScenario) -> Model:
     except CatalogError as error:
         key = ("engine", "model_config_json") if path is not None else ("engine", "vllm")
         raise loaded.error(str(error), *key) from None
+
+
+def _gpu_memory_utilization(vllm: VllmServeConfig, engine: EngineConfig) -> float:
+    """The flag's value, or its default in this release."""
+    given = vllm.gpu_memory_utilization
+    return engine.rules.gpu_memory_utilization if given is None else given
 
 
 def _us_to_ps(microseconds: float) -> int:
@@ -269,7 +206,7 @@ _FROM_CHECKPOINT: Final = frozenset({"compressed-tensors", "modelopt"})
 """Values that only say how the checkpoint is to be read."""
 
 
-def _weight_dtype(loaded: LoadedScenario, model: Model) -> str:
+def _weight_dtype(loaded: EngineSource, model: Model) -> str:
     """Type of the weights: quantised by flag, as the checkpoint is, or vLLM's ``dtype``."""
     vllm = loaded.vllm
     asked = vllm.quantization
@@ -287,20 +224,22 @@ def _weight_dtype(loaded: LoadedScenario, model: Model) -> str:
     return "fp8"
 
 
-def _profile_path(loaded: LoadedScenario) -> str:
+def _profile_path(loaded: EngineSource) -> str:
     """A profile given as a path is meant relative to the scenario."""
-    profile = loaded.scenario.engine.profile
+    profile = loaded.engine.profile
     beside = loaded.base_dir / profile
     return str(beside) if beside.is_file() else profile
 
 
 def _kv_blocks(
-    loaded: LoadedScenario,
+    loaded: EngineSource,
     gpu: Gpu,
     model: Model,
     dtype: str,
     engine: EngineConfig,
     step_time: ResolvedStepTime,
+    *,
+    trust_override: bool,
 ) -> tuple[int, str]:
     """Number of KV blocks as vLLM counts them (its null block included), and where it comes from."""
     vllm = loaded.vllm
@@ -313,6 +252,8 @@ def _kv_blocks(
             "engine",
             "vllm",
         )
+    if override is not None and trust_override:
+        return override, "num-gpu-blocks-override"
     try:
         blocks = num_kv_blocks(
             gpu,
@@ -321,12 +262,13 @@ def _kv_blocks(
             kv_cache_dtype=vllm.kv_cache_dtype,
             tp=vllm.tensor_parallel_size,
             # An override takes what the GPU has, whatever share of it was meant.
-            gpu_memory_utilization=1.0 if override is not None else vllm.gpu_memory_utilization,
+            gpu_memory_utilization=1.0 if override is not None else _gpu_memory_utilization(vllm, engine),
             block_size=engine.block_size,
             max_num_batched_tokens=engine.max_num_batched_tokens,
             max_num_seqs=engine.max_num_seqs,
             max_model_len=None if override is not None else engine.max_model_len,
             enforce_eager=vllm.enforce_eager,
+            count_cuda_graphs=engine.rules.counts_cuda_graphs,
             recorded=None if override is not None else step_time.kv_cache,
         )
     except DoesNotFitError as error:

@@ -35,9 +35,10 @@ from simulator.interrupts import deferred_signals
 from simulator.metrics.facts import PoolLedger, RunFacts, StepTimeTrust
 from simulator.metrics.summary import SUMMARY_COLUMNS, summarise
 from simulator.outcomes import Cause
-from simulator.resolve import ReplicaPlan, pool_prices, resolve_versions, rollout_bounds
+from simulator.resolve import ReplicaPlan, pool_prices
 from simulator.timeline import TimelineSampler
 from simulator.units import to_ps, to_s
+from simulator.versions import resolve_versions, rollout_bounds
 from simulator.workload import WorkloadSource
 
 if TYPE_CHECKING:

@@ -96,6 +96,25 @@ def test_without_a_manifest_pods_are_probed(tmp_path: Path, replicas: int | None
     assert pod_spec(loaded, resolve_replica(loaded)).readiness_probe is not None
 
 
+def test_releases_before_0_21_find_their_blocks_as_they_did(tmp_path: Path) -> None:
+    """They took 0.9 of the memory by default and did not count the CUDA graphs."""
+
+    def blocks(version: str, **vllm: Any) -> int:
+        engine = {"vllm_version": version, "vllm": {"num-gpu-blocks-override": None, **vllm}}
+        return int(plan(tmp_path, {"engine": engine}).engine.num_gpu_blocks)
+
+    assert blocks("0.19") < blocks("0.26")
+    assert blocks("0.19", **{"gpu-memory-utilization": 0.92}) > blocks("0.26")
+    assert blocks("0.20") == blocks("0.19")
+
+
+def test_blocks_of_an_engine_that_ran_are_not_doubted(tmp_path: Path) -> None:
+    loaded = load_scenario(write(tmp_path, {"engine": {"vllm": {"num-gpu-blocks-override": 10**6}}}))
+    with pytest.raises(ScenarioError, match="more than fits"):
+        resolve_replica(loaded)
+    assert resolve_replica(loaded, trust_num_gpu_blocks=True).engine.num_gpu_blocks == 10**6
+
+
 @pytest.mark.parametrize(
     ("vllm", "name"),
     [

@@ -91,7 +91,7 @@ def traces_of(capture: Capture) -> Iterator[RealTrace]:
     for engine, steps in rows.items():
         facts = manifest.engines[engine]
         arrivals = [
-            (request["arrival_step"], number, _engine_request(number, request))
+            (request["arrival_step"], number, engine_request(number, request))
             for number, request in enumerate(requests)
             if request["engine"] == engine and request["arrival_step"] is not None
         ]
@@ -119,7 +119,8 @@ def traces_of(capture: Capture) -> Iterator[RealTrace]:
         )
 
 
-def _engine_request(number: int, request: dict[str, Any]) -> EngineRequest:
+def engine_request(number: int, request: dict[str, Any]) -> EngineRequest:
+    """A row of a capture's requests, as an engine receives it."""
     segments = tuple(zip(request["segment_ids"], request["segment_ends"], strict=True))
     return EngineRequest(
         number,

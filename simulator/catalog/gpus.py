@@ -65,6 +65,11 @@ def find_gpu(name: str) -> Gpu:
     Raises:
         CatalogError: unknown id, with the close matches.
     """
+    if name.casefold() == "cpu":
+        raise CatalogError(
+            "CPU is not a GPU: profiles captured on one check the calibration itself and no scenario can choose "
+            f"them; GPUs: {', '.join(gpu_ids())}"
+        )
     gpus = _gpus()
     by_folded = {gpu_id.casefold(): gpu_id for gpu_id in gpus}
     by_folded.update({alias.casefold(): gpu_id for alias, gpu_id in _ALIASES.items()})

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from simulator.scenario.engine import EngineSection
 from simulator.scenario.errors import ScenarioError
 from simulator.scenario.manifests import (
     DeploymentManifest,
@@ -44,6 +45,11 @@ class LoadedScenario:
     hpa: HpaManifest | None
     deployment: DeploymentManifest | None
     notes: tuple[str, ...]
+
+    @property
+    def engine(self) -> EngineSection:
+        """The scenario's engine."""
+        return self.scenario.engine
 
     @property
     def base_dir(self) -> Path:

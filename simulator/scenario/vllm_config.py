@@ -71,7 +71,7 @@ class VllmServeConfig(BaseModel):
     pipeline_parallel_size: int = Field(default=1, ge=1)
     data_parallel_size: int = Field(default=1, ge=1)
 
-    gpu_memory_utilization: float = Field(default=0.92, gt=0, le=1)
+    gpu_memory_utilization: float | None = Field(default=None, gt=0, le=1)
     kv_cache_memory_bytes: Annotated[Tokens, Field(ge=1)] | None = None
     kv_cache_dtype: str = "auto"
     block_size: int | None = Field(default=None, ge=1)
@@ -108,22 +108,28 @@ _FLAGS: Final = frozenset(
 )
 
 
-def load_vllm_config(path: str | Path) -> VllmServeConfig:
+def load_vllm_config(path: str | Path, *, refuse_unknown: bool = True) -> VllmServeConfig:
     """Read a ``vllm serve --config`` file.
+
+    Args:
+        path: of the file.
+        refuse_unknown: an unknown key is an error; else it is left out and noted (another release's, say).
 
     Raises:
         ScenarioError: with file, key and reason; unknown keys are told with the nearest known one.
     """
     source = YamlSource(Path(path))
     try:
-        return parse_vllm_config(source.data, file=str(path))
+        return parse_vllm_config(source.data, file=str(path), refuse_unknown=refuse_unknown)
     except ScenarioError as error:
         place = source.where([error.key]) if error.key else str(path)
         raise ScenarioError(error.reason, file=place, key=error.key) from None
 
 
-def parse_vllm_config(data: dict[str, Any], *, file: str | None = None) -> VllmServeConfig:
-    """Take the keys of a ``vllm serve --config`` file.
+def parse_vllm_config(
+    data: dict[str, Any], *, file: str | None = None, refuse_unknown: bool = True
+) -> VllmServeConfig:
+    """Take the keys of a ``vllm serve --config`` file; see `load_vllm_config`.
 
     Raises:
         ScenarioError: with key and reason.
@@ -135,7 +141,7 @@ def parse_vllm_config(data: dict[str, Any], *, file: str | None = None) -> VllmS
         name = str(key).replace("_", "-")
         field, read = _field(name, value)
         if field is None:
-            notes.extend(_note(str(key), name, value, file))
+            notes.extend(_note(str(key), name, value, file, refuse_unknown))
             continue
         if field in written:
             raise ScenarioError(f"says again what {written[field]!r} says", file=file, key=str(key))
@@ -165,7 +171,7 @@ def _field(name: str, value: Any) -> tuple[str | None, Any]:
     return None, None
 
 
-def _note(key: str, name: str, value: Any, file: str | None) -> list[str]:
+def _note(key: str, name: str, value: Any, file: str | None, refuse_unknown: bool) -> list[str]:
     positive = name.removeprefix("no-")
     if name in REMOVED:
         return [f"{key}: {REMOVED[name]}"]
@@ -180,6 +186,8 @@ def _note(key: str, name: str, value: Any, file: str | None) -> list[str]:
     known = sorted({field.replace("_", "-") for field in _FIELDS} | WITHOUT_EFFECT | set(REMOVED))
     close = difflib.get_close_matches(positive, known, n=1)
     hint = f"; did you mean {close[0]}?" if close else ""
+    if not refuse_unknown:
+        return [f"{key}: not an argument of vllm serve that is known here, left out{hint}"]
     raise ScenarioError(f"vllm serve has no such argument{hint}", file=file, key=key)
 
 

@@ -1,6 +1,7 @@
 """How long one engine step takes: profiles, the roofline, and the number of KV blocks."""
 
 from simulator.step_time.kv_blocks import DoesNotFitError, num_kv_blocks
+from simulator.step_time.perturb import perturbed
 from simulator.step_time.profile import (
     FrontEnd,
     KvCacheRecord,
@@ -25,6 +26,7 @@ __all__ = [
     "load_profile",
     "load_step_time",
     "num_kv_blocks",
+    "perturbed",
     "roofline_profile",
     "shipped_profiles",
 ]

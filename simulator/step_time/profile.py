@@ -24,12 +24,15 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
 
+import numpy as np
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from simulator.catalog import ModelShape
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
+"""Version 2 added, all optional: eager or graphs, limits of the summed context, median and p90 of errors, errors on
+validation loads, start-up phases, uncertainty, notes on the range. Files of version 1 have none of these."""
 
 Times = Annotated[list[Annotated[float, Field(ge=0)]], Field(min_length=1)]
 Counts = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
@@ -52,7 +55,7 @@ class Identity(_Part):
     """What the times are of."""
 
     gpu: str
-    """GPU id of the catalog."""
+    """GPU id of the catalog; ``CPU`` for records of a CPU, which no scenario can choose."""
     model: str
     """Hugging Face name of the model that was profiled."""
     shape: ModelShape
@@ -67,6 +70,8 @@ class Identity(_Part):
     engine: str = "vllm"
     engine_version: str
     attention_backend: str | None = None
+    enforce_eager: bool | None = None
+    """Whether the records are of an engine without CUDA graphs; none where kernels were timed alone."""
 
 
 class TokenKnots(_Part):
@@ -105,6 +110,8 @@ class DecodeAttention(_Part):
     per_context_token_ns: Times
     max_context_tokens: int = Field(gt=0)
     """Largest context per request behind the fit."""
+    max_summed_context_tokens: int | None = Field(default=None, gt=0)
+    """Largest summed context behind the fit, where that is the narrower limit for large batches."""
     heterogeneity: float = Field(default=1.0, ge=1.0)
     """Factor on the context term for contexts that differ within a batch (measured on skewed batches)."""
 
@@ -149,6 +156,8 @@ class MixedAttention(_Part):
     above_knee_ns: Times | None = None
     """Cost of a context token above the knee, one per entry of ``requests``."""
     max_context_tokens: int = Field(gt=0)
+    max_summed_context_tokens: int | None = Field(default=None, gt=0)
+    """As in pure decode."""
 
     @model_validator(mode="after")
     def _aligned(self) -> Self:
@@ -170,7 +179,16 @@ class HostTime(_Part):
 
     base_us: float = Field(ge=0)
     per_request_us: float = Field(ge=0)
+    preparation_us: float | None = Field(default=None, ge=0)
+    """Part of ``base_us`` that a synchronous engine spends between launch and output, and that asynchronous
+    scheduling hides behind the GPU; none where no asynchronous engine was captured."""
     source: str
+
+    @model_validator(mode="after")
+    def _part_of_base(self) -> Self:
+        if (self.preparation_us or 0.0) > self.base_us:
+            raise ValueError("preparation_us is a part of base_us, and larger")
+        return self
 
 
 class FrontEnd(_Part):
@@ -206,6 +224,8 @@ class FitError(_Part):
     regime: Literal["dense", "pure_decode", "pure_prefill", "mixed"]
     rows: int = Field(gt=0)
     mean_abs_pct: float = Field(ge=0)
+    median_abs_pct: float | None = Field(default=None, ge=0)
+    p90_abs_pct: float | None = Field(default=None, ge=0)
     p95_abs_pct: float = Field(ge=0)
     bias_pct: float
     of: str
@@ -224,10 +244,56 @@ class KvCacheRecord(_Part):
     source: str
 
 
+class StartUp(_Part):
+    """One start of the engine behind the records, process start to ready."""
+
+    compile_cache: Literal["cold", "warm", "none"]
+    """Whether compiled kernels were on disk already; none: nothing is compiled."""
+    phases_s: dict[str, float]
+    """Length of each phase by name: process, weights, compile, graph_capture, kv_cache, ready."""
+    ready_s: float = Field(ge=0)
+    """From process start until the engine took requests."""
+
+
+TermGroup = Literal["dense", "decode_attention", "prefill_attention", "mixed_attention", "host"]
+
+
+class Uncertainty(_Part):
+    """How well the records determine the coefficients, for draws in an outer loop (`perturbed`).
+
+    The factors of the groups of terms are near 1 with this covariance; a further factor, common to all GPU terms,
+    stands for what no resampling of the records shows: the model's own bias on cells held out of the fit.
+    """
+
+    groups: list[TermGroup] = Field(min_length=1)
+    covariance: list[list[float]]
+    """Of the groups' relative errors, in the order of ``groups``."""
+    common_relative_error: float = Field(ge=0)
+    """Standard deviation of the factor that all GPU terms share."""
+    standard_errors: dict[str, list[float]] = Field(default_factory=dict)
+    """Of single coefficients, by their path in ``terms``; same order and unit as these."""
+    source: str
+
+    @model_validator(mode="after")
+    def _is_covariance(self) -> Self:
+        size = len(self.groups)
+        if len(set(self.groups)) != size:
+            raise ValueError("groups: each may be named once")
+        if len(self.covariance) != size or any(len(row) != size for row in self.covariance):
+            raise ValueError(f"covariance: {size} groups need {size} x {size} entries")
+        matrix = np.array(self.covariance)
+        if not np.allclose(matrix, matrix.T, rtol=1e-6, atol=1e-15):
+            raise ValueError("covariance: not symmetric")
+        scale = max(float(np.abs(matrix).max()), 1e-300)
+        if float(np.linalg.eigvalsh(matrix / scale).min()) < -1e-3:
+            raise ValueError("covariance: has a negative eigenvalue")
+        return self
+
+
 class StepTimeProfile(_Part):
     """A profile; see the module's text for what the terms mean."""
 
-    schema_version: Literal[1] = SCHEMA_VERSION
+    schema_version: Literal[1, 2] = SCHEMA_VERSION
     name: str
     source: Literal["fitted profile", "composed from kernels", "roofline"]
     known_error: str
@@ -238,10 +304,37 @@ class StepTimeProfile(_Part):
     front_end: FrontEnd
     kv_cache: KvCacheRecord | None = None
     fit_error: list[FitError] = Field(default_factory=list)
+    validation_error: list[FitError] | None = None
+    """Error on the steps of validation loads, which no fit has seen."""
+    uncertainty: Uncertainty | None = None
+    startup: list[StartUp] | None = None
+    range_notes: list[str] | None = None
+    """Where the records have holes, and what that leaves to interpolation."""
     assumptions: list[str] = Field(default_factory=list)
     """Figures in the profile that were not measured on this GPU and model."""
     provenance: dict[str, Any]
     """Files, versions, licence of the records behind it, and the command that made it."""
+
+    @model_validator(mode="after")
+    def _version_has_its_parts(self) -> Self:
+        newer = {
+            "validation_error": self.validation_error,
+            "uncertainty": self.uncertainty,
+            "startup": self.startup,
+            "range_notes": self.range_notes,
+            "host.preparation_us": self.host.preparation_us,
+            "identity.enforce_eager": self.identity.enforce_eager,
+            "terms.decode_attention.max_summed_context_tokens": (
+                self.terms.decode_attention.max_summed_context_tokens
+            ),
+            "terms.mixed_attention.max_summed_context_tokens": (
+                self.terms.mixed_attention.max_summed_context_tokens
+            ),
+        }
+        given = [key for key, value in newer.items() if value is not None]
+        if self.schema_version == 1 and given:
+            raise ValueError(f"{given[0]} needs schema_version 2")
+        return self
 
 
 def load_profile(path: Path) -> StepTimeProfile:

@@ -23,6 +23,7 @@ from simulator.units import PS_PER_US
 
 _PS_PER_NS: Final = 1000
 _GROWTH: Final = 2
+_NO_LIMIT: Final = 2**62
 
 
 def cudagraph_capture_sizes(max_num_seqs: int) -> list[int]:
@@ -101,6 +102,7 @@ class ProfileStepTime:
         self._max_prefill_context = terms.prefill_attention.max_context_tokens
         self._max_mixed_requests = terms.mixed_attention.requests[-1]
         self._max_mixed_context = terms.mixed_attention.max_context_tokens
+        self._max_mixed_summed = terms.mixed_attention.max_summed_context_tokens or _NO_LIMIT
         self._chunk_knots = list(terms.mixed_attention.chunk_tokens)
         self._knee: int | None = None
         self._tokens_size = 0
@@ -163,8 +165,10 @@ class ProfileStepTime:
         ]
         self._base_ps[0] = self._per_token_ps[0] = 0
         # Beyond the fitted batch sizes every step counts as out of range, whatever its context.
-        fitted = decode.max_context_tokens
-        self._context_limit = [n * fitted if n <= self._max_requests else -1 for n in range(largest + 1)]
+        fitted, summed = decode.max_context_tokens, decode.max_summed_context_tokens or _NO_LIMIT
+        self._context_limit = [
+            min(n * fitted, summed) if n <= self._max_requests else -1 for n in range(largest + 1)
+        ]
         mixed = terms.mixed_attention
         columns = [
             _to_ints(_interpolate(grid, mixed.requests, [row[c] for row in mixed.base_us]), PS_PER_US)
@@ -218,7 +222,7 @@ class ProfileStepTime:
         if decodes:
             if decodes > self._max_mixed_requests:
                 self.range_violations["decode_requests"] += 1
-            elif decode_context > decodes * self._max_mixed_context:
+            elif decode_context > min(decodes * self._max_mixed_context, self._max_mixed_summed):
                 self.range_violations["context_tokens"] += 1
             attention += self._mixed_base(decodes, chunk_tokens)
             attention += self._mixed_per_token_ps[decodes] * decode_context

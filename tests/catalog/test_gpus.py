@@ -44,3 +44,11 @@ def test_unknown_gpu_lists_close_matches() -> None:
 def test_fp8_without_tensor_cores_runs_at_the_bf16_rate() -> None:
     assert find_gpu("A100").flop_per_s("fp8") == find_gpu("A100").bf16_flop_per_s
     assert find_gpu("H100").flop_per_s("fp8") == pytest.approx(1978.9e12)
+
+
+def test_a_cpu_is_no_gpu_and_the_error_says_what_its_profiles_are_for() -> None:
+    assert "CPU" not in gpu_ids()
+    with pytest.raises(
+        CatalogError, match="CPU is not a GPU: profiles captured on one check the calibration"
+    ):
+        find_gpu("cpu")

@@ -5,6 +5,7 @@ import pytest
 import yaml
 
 from simulator.step_time import ProfileError, StepTimeProfile, dump_profile, load_profile, shipped_profiles
+from simulator.step_time.profile import Uncertainty
 
 PROFILES = sorted(shipped_profiles())
 
@@ -23,7 +24,12 @@ def test_shipped_profiles_are_small_named_and_accounted_for(name: str) -> None:
     file = resources.files("simulator.step_time").joinpath("profiles", f"{name}.yaml")
     assert len(file.read_bytes()) < 60_000
     assert {"licence", "files", "records"} <= set(profile.provenance)
-    assert {error.regime for error in profile.fit_error} >= {"dense", "pure_decode", "pure_prefill"}
+    regimes = {error.regime for error in profile.fit_error}
+    assert regimes >= {
+        "pure_decode",
+        "pure_prefill",
+        "mixed" if profile.source == "fitted profile" else "dense",
+    }
     assert profile.known_error
 
 
@@ -52,6 +58,34 @@ def test_mistakes_name_the_file_the_key_and_the_reason(
     with pytest.raises(ProfileError, match=reason) as error:
         load_profile(path)
     assert str(error.value).startswith(f"{path}: {key}")
+
+
+def test_parts_of_version_2_need_version_2(tmp_path: Path) -> None:
+    data = yaml.safe_load(dump_profile(shipped_profiles()[PROFILES[0]]))
+    path = tmp_path / "profile.yaml"
+    for version, accepted in ((1, False), (2, True), (3, False)):
+        path.write_text(
+            yaml.safe_dump({**data, "schema_version": version, "range_notes": ["none above 64 requests"]}),
+            encoding="utf-8",
+        )
+        if accepted:
+            assert load_profile(path).range_notes
+        else:
+            with pytest.raises(ProfileError, match=r"range_notes needs schema_version 2|schema_version"):
+                load_profile(path)
+
+
+@pytest.mark.parametrize(
+    ("covariance", "reason"),
+    [
+        ([[1.0]], "2 groups need 2 x 2"),
+        ([[1.0, 0.5], [0.4, 1.0]], "not symmetric"),
+        ([[1.0, 2.0], [2.0, 1.0]], "negative eigenvalue"),
+    ],
+)
+def test_a_covariance_must_be_one(covariance: list[list[float]], reason: str) -> None:
+    with pytest.raises(ValueError, match=reason):
+        Uncertainty(groups=["dense", "host"], covariance=covariance, common_relative_error=0.0, source="x")
 
 
 def test_missing_or_unparsable_file(tmp_path: Path) -> None:

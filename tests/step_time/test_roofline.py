@@ -15,7 +15,10 @@ LLAMA = find_model("meta-llama/Llama-3.1-8B")
 H100 = find_gpu("H100-SXM")
 
 
-@pytest.mark.parametrize("name", sorted(shipped_profiles()))
+OF_GPUS = sorted(name for name, profile in shipped_profiles().items() if profile.identity.gpu != "CPU")
+
+
+@pytest.mark.parametrize("name", OF_GPUS)
 def test_stated_error_holds_against_every_shipped_profile(name: str) -> None:
     profile = shipped_profiles()[name]
     identity = profile.identity

@@ -1,5 +1,5 @@
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from simulator.engines.protocol import StepTime
@@ -90,6 +90,32 @@ def test_eager_has_a_host_bound_floor() -> None:
     assert eager.step_ps(1, 100, ()) == 500 * US + 10 * NS * 100
     # 1,000 tokens are above the floor: nothing changes but the padding.
     assert eager.step_ps(0, 0, [(1000, 0)]) > 500 * US
+
+
+def test_steps_beyond_the_summed_context_that_was_measured_are_counted() -> None:
+    decode = {
+        "requests": [1, 11],
+        "base_us": [5, 15],
+        "per_context_token_ns": [10, 20],
+        "max_context_tokens": 1000,
+        "max_summed_context_tokens": 3000,
+    }
+    mixed = {
+        "requests": [1, 11],
+        "chunk_tokens": [16],
+        "base_us": [[0], [0]],
+        "per_context_token_ns": [30, 40],
+        "max_context_tokens": 1000,
+        "max_summed_context_tokens": 2000,
+    }
+    step_time = ProfileStepTime(toy(decode_attention=decode, mixed_attention=mixed))
+    step_time.step_ps(3, 3000, ())
+    step_time.step_ps(2, 2000, [(16, 0)])
+    assert not any(step_time.range_violations.values())
+    step_time.step_ps(4, 3001, ())
+    assert step_time.range_violations["context_tokens"] == 1
+    step_time.step_ps(4, 2001, [(16, 0)])
+    assert step_time.range_violations["context_tokens"] == 2
 
 
 def test_mixed_step_by_hand() -> None:
@@ -197,6 +223,7 @@ PROFILES = sorted(shipped_profiles())
 
 @pytest.mark.parametrize("name", PROFILES)
 @pytest.mark.parametrize("eager", [False, True])
+@settings(deadline=None)
 @given(requests=st.integers(1, 1024), context=st.integers(0, 2_000_000))
 def test_decode_terms_are_the_step_exactly(name: str, eager: bool, requests: int, context: int) -> None:
     step_time = _loaded(name, eager)

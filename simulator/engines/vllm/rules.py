@@ -2,12 +2,12 @@
 
 Each switch is one difference between vLLM 0.26 and 0.32 in ``vllm/v1/core/sched/scheduler.py``,
 ``kv_cache_manager.py`` and ``config/scheduler.py`` that changes a decision or a counter. Everything else in
-this package holds for both releases.
+this package holds for both releases. Two more tell how many KV blocks a release finds at its start.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 
@@ -26,6 +26,10 @@ class Rules:
             is then not admitted. Else only admissions count.
         refuses_threshold_over_model_len: whether ``long_prefill_token_threshold`` may not exceed it.
         missing_settings: settings that this release does not have.
+        counts_cuda_graphs: whether start-up takes the memory of CUDA graphs off the KV cache's (since 0.21,
+            vllm-project/vllm pull request 30515; ``gpu_worker.py`` logs "default since v0.21.0").
+        gpu_memory_utilization: default of the flag (0.9 in the configuration that 0.19 resolved by default; 0.92
+            since the graphs are counted).
     """
 
     threshold_spares_lone_request: bool
@@ -34,6 +38,8 @@ class Rules:
     lookups_are_queries: bool
     refuses_threshold_over_model_len: bool
     missing_settings: tuple[str, ...] = ()
+    counts_cuda_graphs: bool = True
+    gpu_memory_utilization: float = 0.92
 
 
 _RULES_0_26: Final = Rules(
@@ -61,18 +67,25 @@ _RULES_0_32: Final = Rules(
 CHECKED_VERSIONS: Final = ("0.26", "0.32")
 """vLLM versions whose scheduler was compared with this one, decision by decision."""
 
-SAME_RULES_VERSIONS: Final = ("0.19", "0.23")
-"""Older versions that are run by the rules of 0.26, reported as unchecked."""
-
+_BEFORE_0_21: Final = replace(_RULES_0_26, counts_cuda_graphs=False, gpu_memory_utilization=0.9)
 _RULES: Final = {
-    **dict.fromkeys(SAME_RULES_VERSIONS, _RULES_0_26),
+    "0.19": _BEFORE_0_21,
+    "0.20": _BEFORE_0_21,
+    **dict.fromkeys(("0.21", "0.22", "0.23", "0.24", "0.25"), _RULES_0_26),
     "0.26": _RULES_0_26,
     "0.32": _RULES_0_32,
 }
 
 
+def known_versions() -> tuple[str, ...]:
+    """Releases that `rules_of` takes, as ``major.minor``, oldest first."""
+    return tuple(_RULES)
+
+
 def rules_of(version: str) -> Rules:
     """The rules of a release.
+
+    Releases before 0.26 are scheduled by the rules of 0.26 and reported as unchecked.
 
     Args:
         version: ``major.minor``.

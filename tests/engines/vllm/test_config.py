@@ -24,7 +24,10 @@ from simulator.engines.vllm.config import EngineConfig
             "long_prefill_token_threshold: 4 must be 0 or above num_speculative_tokens 4",
         ),
         ({"long_prefill_token_threshold": 5000}, "long_prefill_token_threshold: 5000 is greater than"),
-        ({"vllm_version": "9.9"}, "vllm_version: '9.9' is not known; known are 0.19, 0.23, 0.26, 0.32"),
+        (
+            {"vllm_version": "9.9"},
+            "vllm_version: '9.9' is not known; known are 0.19, 0.20, 0.21, 0.22, 0.23, 0.24, 0.25, 0.26, 0.32",
+        ),
     ],
 )
 def test_what_vllm_refuses_is_refused(changes: dict[str, Any], message: str) -> None:

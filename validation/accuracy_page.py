@@ -1,0 +1,347 @@
+"""Write docs/accuracy.md from the committed results.
+
+python -m validation.accuracy_page [--results DIR] [--page FILE]
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from validation.results import RESULTS, figure, read_results
+
+PAGE: Final = Path(__file__).parents[1] / "docs" / "accuracy.md"
+
+Case = dict[str, Any]
+
+_METRICS: Final = {"ttft_ms": "TTFT", "tpot_ms": "TPOT", "e2e_ms": "E2E"}
+
+_HEAD: Final = """\
+# Accuracy
+
+How far the simulator is from runs of real engines, request by request. No figure of the simulator was fitted to these
+runs: step times come from measured kernels or from data sheets, the rest from vLLM's own rules. Bad cases are shown
+with the good ones.
+
+This page is written by `make accuracy` from `validation/results`, which `python -m validation.run --data DIR` writes
+from the runs. To hold the simulator against a run of your own, see
+[check it against your own benchmark](guides/check-against-your-benchmark.md).
+
+MAPE is the mean over requests of |predicted / measured − 1|; bias is the median of predicted / measured − 1. TTFT
+and E2E are the client's. A regime is declared from the load that was measured, never from an error:
+
+- *unqueued*: the first schedule after its arrival took the request;
+- *light*, *knee*: fewer than half of `max_num_seqs` were running when it was scheduled, or more;
+- *overload*: it waited because the batch was full; *KV-starved*: it waited because KV blocks were lacking.
+"""
+
+_OTHERS: Final = """\
+## What others publish
+
+| simulator | runs | TTFT | TPOT | E2E |
+| --- | --- | --- | --- | --- |
+| LLMServingSim | the two runs above, its own predictions | in the tables | | |
+| NVIDIA AISimulate | closed-loop points of vLLM from the same collection, MAPE | 17.1 % | 8.9 % | |
+| BLIS | 38 runs of its authors, median of the errors of means | 18 % | 6.5 % | 6.8 % |
+
+The figures of the last two are their authors' own, on their own selection of runs.
+"""
+
+
+def render(cases: Sequence[Case]) -> str:
+    """The page."""
+    runs = [case for case in cases if case["kind"] == "run"]
+    points = [case for case in cases if case["kind"] == "closed loop"]
+    parts = [_HEAD, _bars(cases)]
+    if runs:
+        parts.append("## Runs, request by request\n")
+        parts += [_run(case) for case in runs]
+    if points:
+        parts.append(_points(points))
+    decisions = [case for case in cases if case["kind"] == "decisions"]
+    if decisions:
+        parts.append(_decisions(decisions))
+    parts.append(_OTHERS)
+    return "\n".join(part.rstrip("\n") + "\n" for part in parts)
+
+
+# --- targets --------------------------------------------------------------------------------------------------
+
+
+def _bars(cases: Sequence[Case]) -> str:
+    lines = [
+        "## Targets\n",
+        "| case | figure | target | reached | |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    for case in cases:
+        for bar in case.get("bars", []):
+            reached = bar["reached"]
+            verdict = "—" if reached is None else "yes" if reached <= bar["at_most"] else "**no**"
+            cells = (
+                case["title"],
+                _figure_name(bar["figure"]),
+                f"≤ {bar['at_most']:g} %",
+                _pct(reached),
+                verdict,
+            )
+            lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _figure_name(path: str) -> str:
+    group, metric, statistic = path.split(".")
+    what = {"mape_pct": "MAPE", "median_ape_pct": "median of the absolute error"}.get(statistic, statistic)
+    return f"{_METRICS[metric]} {what}" + ("" if group == "all" else f", {group}")
+
+
+# --- runs -----------------------------------------------------------------------------------------------------
+
+
+def _run(case: Case) -> str:
+    lines = [f"### {case['title']}\n", *_facts(case), ""]
+    if case.get("groups"):
+        lines += [*_group_table(case), "", *_aggregates(case)]
+    if "timeline" in case:
+        lines += ["", _timeline(case["timeline"])]
+    if "noise" in case:
+        lines += ["", _noise(case["noise"])]
+    if "residual" in case:
+        lines += ["", *_residual(case["residual"])]
+    return "\n".join(lines)
+
+
+def _facts(case: Case) -> Iterator[str]:
+    yield f"{case['requests']} requests; {case['source']}."
+    deployment = case.get("deployment")
+    if deployment:
+        yield (
+            f"Step times: `{deployment['profile']}` ({deployment['step_times']}). KV blocks: {deployment['kv_blocks']} "
+            f"({deployment['kv_blocks_from']}); max_num_seqs {deployment['max_num_seqs']}, max_num_batched_tokens "
+            f"{deployment['max_num_batched_tokens']}. Front end: {deployment['front_end_in_ms']:g} ms in, "
+            f"{deployment['front_end_out_ms']:g} ms out."
+        )
+    for note in case["notes"]:
+        yield f"Note: {note}."
+
+
+def _group_table(case: Case) -> Iterator[str]:
+    published = case.get("published", {})
+    whose = ["", *published]
+    yield (
+        "| requests | of | "
+        + " | ".join(
+            f"{name} MAPE" + (f", {who}" if who else "") for name in _METRICS.values() for who in whose
+        )
+        + " | TTFT median, p90 | TTFT bias | KS: TTFT, TPOT, E2E |"
+    )
+    yield "| --- | --- |" + " --- |" * (len(_METRICS) * len(whose) + 3)
+    for name, group in case["groups"].items():
+        cells = [
+            _pct(figure(group if not who else published[who][name], f"{metric}.mape_pct"))
+            for metric in _METRICS
+            for who in whose
+        ]
+        spread = (
+            f"{_pct(figure(group, 'ttft_ms.median_ape_pct'))}, {_pct(figure(group, 'ttft_ms.p90_ape_pct'))}"
+        )
+        distances = ", ".join(_number(figure(group, f"{metric}.ks")) for metric in _METRICS)
+        bias = figure(group, "ttft_ms.bias_pct")
+        yield f"| {name} | {group['requests']} | {' | '.join(cells)} | {spread} | {_signed(bias)} | {distances} |"
+
+
+def _aggregates(case: Case) -> Iterator[str]:
+    yield "| | mean | p50 | p90 | p95 | p99 |"
+    yield "| --- |" + " --- |" * 5
+    every = case["groups"]["all"]
+    for metric, name in _METRICS.items():
+        if metric not in every:
+            continue
+        cells = []
+        for statistic in ("mean", "p50", "p90", "p95", "p99"):
+            value = every[metric][statistic]
+            cells.append(
+                f"{_ms(value['predicted'])} for {_ms(value['measured'])}, {_signed(value['error_pct'])}"
+            )
+        yield f"| {name}, predicted for measured | {' | '.join(cells)} |"
+    measured, predicted = case["aggregate"]["measured"], case["aggregate"]["predicted"]
+    known = measured["preemptions"]
+    yield ""
+    yield (
+        f"Makespan {predicted['makespan_s']:.1f} s for {measured['makespan_s']:.1f} s; "
+        f"{predicted['output_tokens_per_s']:.0f} output tokens/s for {measured['output_tokens_per_s']:.0f}; "
+        f"{predicted['preemptions']} preemptions" + ("." if known is None else f" for {known}.")
+    )
+
+
+def _timeline(timeline: dict[str, Any]) -> str:
+    parts = [
+        f"{name} differ by {value['mean_abs_difference']:.1f} requests on average (measured mean "
+        f"{value['measured_mean']:.1f}, most {value['measured_max']:.0f}; predicted {value['predicted_mean']:.1f} and "
+        f"{value['predicted_max']:.0f})"
+        for name, value in timeline.items()
+    ]
+    return f"Second by second, {'; '.join(parts)}."
+
+
+def _noise(noise: dict[str, Any]) -> str:
+    parts = [
+        f"{_METRICS[metric]} {_pct(value['mape_pct'])} (KS {value['ks']:.3f})"
+        for metric, value in noise.items()
+        if metric in _METRICS
+    ]
+    return f"Noise, the same load run again held against the first run: MAPE {', '.join(parts)}."
+
+
+def _residual(residual: dict[str, Any]) -> Iterator[str]:
+    yield "What the error is made of (`python -m validation.residual`): MAPE after one thing is changed."
+    yield ""
+    yield "| changed | TTFT | TPOT | E2E | TTFT, unqueued, median |"
+    yield "| --- | --- | --- | --- | --- |"
+    for row in residual["rows"]:
+        what = row["kind"] if row["what"] == "nothing" else f"{row['kind']}: {row['what']}"
+        cells = " | ".join(_pct(row.get(metric)) for metric in _METRICS)
+        yield f"| {what} | {cells} | {_pct(row.get('unqueued_ttft_median'))} |"
+    yield ""
+    yield _why(residual)
+    if residual.get("decode_steps"):
+        yield ""
+        yield "Single steps, as far as the run's time stamps tell (`validation/measured_steps.py`), medians:"
+        yield ""
+        yield "| steps with | number | decoding | profile | measured less profile | measured / profile |"
+        yield "| --- | --- | --- | --- | --- | --- |"
+        for key, column, what in (
+            ("decode_steps", "decodes", "decodes only"),
+            ("prompt_steps", "prompt_tokens", "prompt tokens"),
+        ):
+            for step in residual[key]:
+                yield (
+                    f"| {step[column]} {what} | {step['steps']} | {step['median_decodes']:.0f} | "
+                    f"{_ms(step['profile_ms'])} | {step['measured_less_profile_ms']:+.2f} ms | "
+                    f"{step['measured_per_profile']:.3f} |"
+                )
+
+
+def _why(residual: dict[str, Any]) -> str:
+    """The swap that gains most, for each metric."""
+    base = residual["rows"][0]
+    parts = []
+    for metric, name in _METRICS.items():
+        swaps = [
+            row
+            for row in residual["rows"][1:]
+            if metric in row and not (row["kind"] == "true result" and row[metric] == 0)
+        ]
+        best = min(swaps, key=lambda row: row[metric], default=None)
+        if best is not None and best[metric] < base[metric]:
+            parts.append(
+                f"{name} from {_pct(base[metric])} to {_pct(best[metric])} by {best['what'].split(':')[0]}"
+            )
+    return f"What gains most: {'; '.join(parts)}." if parts else "No swap gains."
+
+
+# --- points ---------------------------------------------------------------------------------------------------
+
+
+def _points(cases: Sequence[Case]) -> str:
+    lines = [
+        "## Closed-loop points\n",
+        f"One number each for TTFT and TPOT; {cases[0]['source']}.",
+        "Engine version and statistic are not stated: means are compared, the error of medians is given beside.",
+        "Points of Llama-3.1-70B are replayed as InferenceMAX's README has client and server (lengths from 0.8 to 1",
+        "times the nominal one); of the others nothing is known, they are replayed with equal lengths under vLLM's",
+        "defaults, which keeps all clients in step. Points that beat the roofline are left out and listed.",
+        "",
+        "| points of | step times | number | TTFT MAPE | TTFT of medians | TPOT MAPE | TPOT bias | left out |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for case in cases:
+        every = case.get("groups", {}).get("all", {})
+        lines.append(
+            f"| {case['title']} | {case.get('deployment', {}).get('step_times', '—')} | {len(case['points'])} | "
+            f"{_pct(figure(every, 'ttft_ms.mape_pct'))} | {_pct(figure(every, 'ttft_ms.mape_of_medians_pct'))} | "
+            f"{_pct(figure(every, 'tpot_ms.mape_pct'))} | {_signed(figure(every, 'tpot_ms.bias_pct'))} | "
+            f"{len(case['left_out'])} |"
+        )
+    worst = [
+        f"- {case['title']}, {_at(point)}: TTFT {_signed(point['ttft_ms']['error_pct'])}, "
+        f"TPOT {_signed(point['tpot_ms']['error_pct'])}"
+        for case in cases
+        if (point := max(case["points"], key=lambda p: abs(p["ttft_ms"]["error_pct"]), default=None))
+        is not None
+    ]
+    lines += ["", "The worst point of each, by TTFT:", "", *worst]
+    left_out = [
+        f"- {case['title']}, {_at(point)}: {point['why']}" for case in cases for point in case["left_out"]
+    ]
+    if left_out:
+        lines += ["", "Left out:", "", *left_out]
+    return "\n".join(lines)
+
+
+def _decisions(cases: Sequence[Case]) -> str:
+    lines = [
+        "## Decisions\n",
+        "Steps of a real engine, replayed at the arrivals that it had: who is scheduled with how many tokens, is",
+        "admitted, preempted or finished, and how many blocks are free, in every step.",
+        "",
+        "| engine | requests | steps | preemptions | prefix hits | steps that differ |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    lines += [
+        f"| {engine['engine']} | {engine['requests']} | {engine['steps']} | {engine['preemptions']} | "
+        f"{engine['prefix_hits']} | {engine['differing_steps']} |"
+        for case in cases
+        for engine in case["engines"]
+    ]
+    return "\n".join(lines)
+
+
+def _at(point: dict[str, Any]) -> str:
+    return f"{point['input_tokens']}/{point['output_tokens']} tokens at concurrency {point['concurrency']}"
+
+
+# --- figures --------------------------------------------------------------------------------------------------
+
+
+def _pct(value: float | None) -> str:
+    return "—" if value is None else f"{value:.2f} %" if value < 10 else f"{value:.1f} %"
+
+
+def _signed(value: float | None) -> str:
+    return "—" if value is None else f"{value:+.1f} %"
+
+
+def _number(value: float | None) -> str:
+    return "—" if value is None else f"{value:.2f}"
+
+
+def _ms(value: float) -> str:
+    return (
+        f"{value / 1e3:.1f} s"
+        if value >= 10_000
+        else f"{value:.0f} ms"
+        if value >= 100
+        else f"{value:.1f} ms"
+    )
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Write the page."""
+    parser = argparse.ArgumentParser(
+        prog="python -m validation.accuracy_page", description=(__doc__ or "").split("\n")[0]
+    )
+    parser.add_argument("--results", type=Path, default=RESULTS)
+    parser.add_argument("--page", type=Path, default=PAGE)
+    args = parser.parse_args(arguments)
+    partial = args.page.with_name(args.page.name + ".partial")
+    partial.write_text(render(read_results(args.results)), encoding="utf-8")
+    partial.replace(args.page)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Real runs to compare with, found by listing folders."""

@@ -1,0 +1,131 @@
+"""How long single steps of a measured run took, where its time stamps tell.
+
+Every stamp of an engine core is the end of a step: a schedule, a first token, a last token. Between two stamps that
+follow each other closely, with no prompt under way, lies a small whole number of pure decode steps.
+
+vLLM with async scheduling has two batches in flight: what is scheduled at s is computed after the batch that was
+launched before. So first token - s is the time of that batch and of the own one. Where the batch before had no prompt,
+it is a pure decode step, whose time the profile knows best; what is left is the time of a step with that prompt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any, Final
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from simulator.engines.protocol import StepTime
+from validation.cases.case import RunCase
+
+_SAME_S: Final = 1e-3
+_PS_PER_MS: Final = 1e9
+BINS: Final = (0, 512, 1024, 2048)
+"""Prompt tokens of a step, upper edges included."""
+DECODE_BINS: Final = (0, 8, 16, 32, 40, 48, 56, 64, 80, 96, 112, 128, 192, 256)
+"""Decoding requests of a step, upper edges included."""
+_MOST_STEPS: Final = 6
+"""Steps between two stamps that can be counted: an error of the profile of up to 8 % does not change the number."""
+
+
+def decode_steps(case: RunCase) -> pd.DataFrame:
+    """Pure decode steps between two stamps, and the profile's time for them.
+
+    Returns:
+        A row per pair of stamps: decodes, measured_ms and profile_ms of one step.
+    """
+    step_time = case.deployment.plan.step_time.step_time
+    measured = case.measured
+    scheduled, first = (measured[name].to_numpy(float) for name in ("scheduled_s", "first_token_s"))
+    last = measured["arrival_s"].to_numpy(float) + measured["e2e_ms"].to_numpy(float) / 1e3
+    inputs, outputs = _lengths(case)
+    stamps = np.unique(np.concatenate([scheduled, first, last]).round(4))
+    rows = []
+    for since_s, until_s in pairwise(stamps.tolist()):
+        middle_s = (since_s + until_s) / 2
+        running = (first <= middle_s) & (last > middle_s)
+        prompts = (scheduled < middle_s) & (first > middle_s)
+        if prompts.any() or not running.any():
+            continue
+        done = (middle_s - first[running]) / (last[running] - first[running]) * (outputs[running] - 1)
+        context = int((inputs[running] + done).sum())
+        profile_ms = step_time.step_ps(int(running.sum()), context, ()) / _PS_PER_MS
+        steps = round((until_s - since_s) * 1e3 / profile_ms)
+        if 1 <= steps <= _MOST_STEPS:
+            rows.append((int(running.sum()), (until_s - since_s) * 1e3 / steps, profile_ms))
+    return pd.DataFrame(rows, columns=["decodes", "measured_ms", "profile_ms"])
+
+
+def _lengths(case: RunCase) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    return (
+        np.array([request.input_tokens for request in case.requests]),
+        np.array([request.output_tokens for request in case.requests]),
+    )
+
+
+def steps_with_prompts(case: RunCase, cached_tokens: pd.Series) -> pd.DataFrame:
+    """Steps that computed whole prompts behind a pure decode step, and the profile's time for the same steps.
+
+    Args:
+        case: with scheduled_s and first_token_s measured; async scheduling.
+        cached_tokens: of each request, found in the prefix cache.
+
+    Returns:
+        A row per step: prompt_tokens, decodes, measured_ms, profile_ms.
+    """
+    step_time = case.deployment.plan.step_time.step_time
+    measured = case.measured
+    scheduled, first = (measured[name].to_numpy(float) for name in ("scheduled_s", "first_token_s"))
+    last = measured["arrival_s"].to_numpy(float) + measured["e2e_ms"].to_numpy(float) / 1e3
+    inputs, outputs = _lengths(case)
+    cached = cached_tokens.fillna(0).to_numpy(int)
+    budget = case.deployment.plan.engine.max_num_batched_tokens
+    rows = []
+    for at_s in np.unique(scheduled.round(3)):
+        together = np.flatnonzero(np.abs(scheduled - at_s) <= _SAME_S)
+        since_s = scheduled[together].min()
+        before = (scheduled < since_s - _SAME_S) & (first > since_s + _SAME_S)
+        running = (first <= since_s + _SAME_S) & (last > since_s)
+        tokens = int((inputs - cached)[together].sum())
+        if before.any() or not running.any() or np.ptp(first[together]) > _SAME_S:
+            continue
+        if tokens + running.sum() > budget:
+            continue
+        done = (since_s - first[running]) / (last[running] - first[running]) * (outputs[running] - 1)
+        context = int((inputs[running] + done).sum())
+        prompts = [(int(inputs[i] - cached[i]), int(cached[i])) for i in together]
+        rows.append(
+            _row(step_time, int(running.sum()), context, prompts, float(first[together].max() - since_s))
+        )
+    return pd.DataFrame(rows, columns=["prompt_tokens", "decodes", "measured_ms", "profile_ms"])
+
+
+def _row(
+    step_time: StepTime, decodes: int, context: int, prompts: list[tuple[int, int]], both_s: float
+) -> tuple[int, int, float, float]:
+    before_ms = step_time.step_ps(decodes, context, ()) / _PS_PER_MS
+    profile_ms = step_time.step_ps(decodes, context + decodes, prompts) / _PS_PER_MS
+    return sum(tokens for tokens, _ in prompts), decodes, both_s * 1e3 - before_ms, profile_ms
+
+
+def summary(steps: pd.DataFrame, column: str, bins: Sequence[int]) -> list[dict[str, Any]]:
+    """Median difference and ratio of measured to profile, by bins of a column."""
+    found = []
+    for low, high in pairwise(bins):
+        mine = steps[(steps[column] > low) & (steps[column] <= high)]
+        if mine.empty:
+            continue
+        found.append(
+            {
+                column: f"{low + 1} to {high}",
+                "steps": len(mine),
+                "median_decodes": float(mine["decodes"].median()),
+                "profile_ms": float(mine["profile_ms"].median()),
+                "measured_less_profile_ms": float((mine["measured_ms"] - mine["profile_ms"]).median()),
+                "measured_per_profile": float((mine["measured_ms"] / mine["profile_ms"]).median()),
+            }
+        )
+    return found
