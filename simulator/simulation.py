@@ -11,13 +11,18 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
+from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
 from simulator import __version__
 from simulator.attempts import Attempt, request_id_of
-from simulator.autoscaling.hpa import hpa_spec
-from simulator.autoscaling.loop import HpaLoop
+from simulator.autoscaling.autoscaler import Services
+from simulator.autoscaling.exporters import PodExporters, gateway_exporter
+from simulator.autoscaling.floors import Floors
+from simulator.autoscaling.latencies import Latencies, ServerLatencies
+from simulator.autoscaling.metrics_server import MetricsServer, pod_template
 from simulator.autoscaling.scrape import Scraper
+from simulator.autoscaling.wiring import initial_replicas, make_autoscalers
 from simulator.clients.client import Client
 from simulator.clock import Clock
 from simulator.cluster.availability import load_availability
@@ -42,7 +47,10 @@ from simulator.versions import resolve_versions, rollout_bounds
 from simulator.workload import WorkloadSource
 
 if TYPE_CHECKING:
+    from simulator.attempts import AttemptListener
+    from simulator.autoscaling.autoscaler import Autoscaler
     from simulator.cluster.pods import Pod
+    from simulator.engines.protocol import ItlSink
     from simulator.records.recorder import Recorder
     from simulator.scenario.load import LoadedScenario
 
@@ -121,8 +129,9 @@ class Simulation:
             sink=recorder,
         )
         self._faults = FaultInjector(clock, scenario.faults, draws, recorder, self.cluster)
-        self._router_scraper = self._scraper_for_router(draws)
-        self.autoscaler = self._autoscaler(draws)
+        self._draws = draws
+        self._latencies = Latencies()
+        self._router_scraper = self._scraper_for_router()
         self.client = Client(
             clock,
             scenario.clients,
@@ -137,6 +146,7 @@ class Simulation:
         if scenario.rollouts:
             monitor.connect(self.client)
         self.gateway.connect(monitor if scenario.rollouts else self.client)
+        self.autoscalers = self._autoscalers()
         self.timeline = TimelineSampler(
             clock,
             to_ps(scenario.timeline_interval),
@@ -152,12 +162,12 @@ class Simulation:
     def run(self, progress: ProgressCallback | None = None) -> dict[str, Any]:
         """Run to the end and close the recorder; returns the summary."""
         clock = self.clock
-        self.cluster.start(self._initial_replicas())
+        self.cluster.start(initial_replicas(self.loaded))
         self._faults.start()
         if self.loaded.scenario.rollouts:
             self.clock.process(self._rollouts.process())
-        if self.autoscaler is not None:
-            self.autoscaler.start()
+        for autoscaler in self.autoscalers:
+            autoscaler.start()
         clock.process(self.timeline.process())
         self.client.start()
         step_ps = max(1, self._duration_ps // _PROGRESS_SLICES)
@@ -279,64 +289,76 @@ class Simulation:
 
     # --- between the parts ------------------------------------------------------------------------------
 
-    def _autoscaler(self, draws: Draws) -> HpaLoop | None:
-        hpa, autoscaling = self.loaded.hpa, self.loaded.scenario.fleet.autoscaling
-        if hpa is None:
-            return None
-        scraper = Scraper(
+    def _autoscalers(self) -> list[Autoscaler]:
+        if not self.loaded.policies:
+            return []
+        scrape = self.loaded.scenario.fleet.autoscaling.scrape
+        services = Services(
+            clock=self.clock,
+            target=self.cluster,
+            floors=Floors(),
+            metrics=self._scraper("prometheus", scrape.interval, scrape.adapter_delay),
+            new_reader=self._scraper,
+            draws=self._draws,
+            sink=self.recorder,
+            resources=cache(self._metrics_server),
+        )
+        return make_autoscalers(self.loaded, services)
+
+    def _metrics_server(self) -> MetricsServer:
+        config, template = self.loaded.scenario.fleet.resource_metrics, pod_template(self.loaded.deployment)
+        return MetricsServer(self.clock, self.cluster, self._draws, config, template)
+
+    def _scraper(self, job: str, interval_s: float, delay_s: float) -> Scraper:
+        scrape = self.loaded.scenario.fleet.autoscaling.scrape
+        return Scraper(
             self.clock,
             self.cluster,
-            draws,
-            interval_s=autoscaling.scrape.interval,
-            delay_s=autoscaling.scrape.adapter_delay,
-            staleness_s=autoscaling.scrape.staleness,
-            gpu_memory_used_bytes=round(self.plan.gpu_memory_used_bytes),
-        )
-        return HpaLoop(
-            self.clock,
-            hpa.metadata.name,
-            hpa_spec(hpa),
-            autoscaling,
-            cluster=self.cluster,
-            scraper=scraper,
-            draws=draws,
-            sink=self.recorder,
-            manifest=self.loaded.base_dir / (autoscaling.hpa or ""),
+            self._draws,
+            interval_s=interval_s,
+            delay_s=delay_s,
+            staleness_s=scrape.staleness,
+            exporters=PodExporters(
+                round(self.plan.gpu_memory_used_bytes), self.plan.gpu.tdp_w, self._latencies
+            ),
+            gateway=gateway_exporter(self.gateway, self.client),
+            aliases=scrape.metrics,
+            job=job,
         )
 
-    def _scraper_for_router(self, draws: Draws) -> Scraper | None:
+    def _scraper_for_router(self) -> Scraper | None:
         section = self.loaded.scenario.gateway
         if section.routing != "least-kv":
             return None
-        return Scraper(self.clock, self.cluster, draws, interval_s=section.metrics_interval, job="gateway")
+        return Scraper(
+            self.clock, self.cluster, self._draws, interval_s=section.metrics_interval, job="gateway"
+        )
 
     def _scraped(self, metric: str, pod: str) -> float | None:
         """What the router knows of a pod."""
         return None if self._router_scraper is None else self._router_scraper.value(metric, pod)
 
-    def _initial_replicas(self) -> int:
-        fleet, deployment, hpa = self.loaded.scenario.fleet, self.loaded.deployment, self.loaded.hpa
-        if fleet.replicas is not None:
-            return fleet.replicas
-        if deployment is not None:
-            return deployment.spec.replicas
-        return 1 if hpa is None or hpa.spec.min_replicas is None else hpa.spec.min_replicas
-
     def _make_replica(self, pod: Pod) -> Replica:
         assert pod.node is not None
         plans = self._versions[pod.spec.version].plans
         plan = plans[pod.node.pool.config.gpu or self.loaded.scenario.engine.gpu]
+        listener: AttemptListener = self.gateway
+        itl: ItlSink = self.recorder.itl
+        if self._latencies.wanted:
+            server = ServerLatencies(listener, itl, plan.frontend_in_of)
+            self._latencies.serve(pod.name, server)
+            listener = itl = server
         engine = make_engine(
             plan.engine,
             plan.step_time.step_time,
-            self.recorder.itl,
+            itl,
             skipping=self.loaded.scenario.engine.engine_impl == "skipping",
         )
         replica = Replica(
             self.clock,
             pod.name,
             engine,
-            self.gateway,
+            listener,
             frontend_in_ps=plan.frontend_in_ps,
             frontend_in_ps_per_token=plan.frontend_in_ps_per_token,
             frontend_out_ps=plan.frontend_out_ps,
@@ -365,7 +387,10 @@ def digest(loaded: LoadedScenario) -> str:
     parts: dict[str, Any] = {
         "scenario": loaded.scenario.model_dump(mode="json"),
         "vllm": loaded.vllm.model_dump(mode="json"),
-        "hpa": None if loaded.hpa is None else loaded.hpa.model_dump(mode="json"),
+        "policies": [
+            None if entry.manifest is None else entry.manifest.model_dump(mode="json")
+            for entry in loaded.policies
+        ],
         "deployment": None if loaded.deployment is None else loaded.deployment.model_dump(mode="json"),
     }
     text = json.dumps(parts, sort_keys=True, default=str)
