@@ -268,7 +268,7 @@ class Pool:
     def leave(self, node: Node, pod: Pod) -> None:
         """The pod gives up its slot."""
         del node.pods[pod.ordinal]
-        if node.leaving and not node.pods:
+        if node.leaving and not node.claimed and not node.pods:
             self.release(node, "The node was drained and is given back.")
         self.settle(node)
 
