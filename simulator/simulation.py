@@ -25,12 +25,14 @@ from simulator.autoscaling.scrape import Scraper
 from simulator.autoscaling.wiring import initial_replicas, make_autoscalers
 from simulator.clients.client import Client
 from simulator.clock import Clock
-from simulator.cluster.availability import load_availability
+from simulator.cluster.availability import load_availabilities
 from simulator.cluster.cluster import Cluster
 from simulator.cluster.faults import FaultInjector
+from simulator.cluster.measured_start import with_measured_phases
 from simulator.cluster.replica import Replica
 from simulator.cluster.rollout import RolloutController
 from simulator.cluster.version_monitor import VersionMonitor
+from simulator.cluster.zones import market_notes
 from simulator.draws import Draws
 from simulator.engines.vllm.factory import make_engine
 from simulator.gateway.gateway import Gateway
@@ -83,6 +85,11 @@ class Simulation:
         self._versions = resolve_versions(loaded)
         first = next(iter(self._versions.values()))
         self.plan: ReplicaPlan = first.plans[scenario.engine.gpu]
+        cold_start, self._cold_start_note = with_measured_phases(
+            scenario.cluster.cold_start,
+            self.plan.step_time.profile.startup,
+            eager=self.plan.enforce_eager,
+        )
         prices, self._price_notes = pool_prices(loaded, self.plan)
         self._duration_ps = to_ps(scenario.duration)
         self._end_ps = self._duration_ps + to_ps(scenario.drain)
@@ -94,7 +101,7 @@ class Simulation:
         self.gateway = Gateway(clock, scenario.gateway, policy)
         self.cluster = Cluster(
             clock,
-            scenario.cluster,
+            scenario.cluster.model_copy(update={"cold_start": cold_start}),
             first.spec,
             draws=draws,
             sink=recorder,
@@ -102,13 +109,7 @@ class Simulation:
             make_replica=self._make_replica,
             usd_per_gpu_hour=prices,
             deployment="vllm" if loaded.deployment is None else loaded.deployment.metadata.name,
-            availability={
-                zone.name: load_availability(
-                    loaded.base_dir / zone.availability, zone.name, zone.availability_start
-                )
-                for zone in scenario.cluster.zones
-                if zone.availability is not None
-            },
+            availability=load_availabilities(loaded.base_dir, scenario.cluster.zones),
             budget=scenario.fleet.disruption_budget,
             deletion_cost_interval_s=None
             if (cost := scenario.fleet.deletion_cost) is None
@@ -249,7 +250,8 @@ class Simulation:
             f"KV cache: {usable} usable blocks of {plan.engine.block_size} tokens, {plan.kv_blocks_from}",
             f"front end: {self._front_end()}",
             *self._price_notes,
-            *self._market_notes(),
+            *market_notes(self.loaded.scenario.cluster),
+            *([] if self._cold_start_note is None else [self._cold_start_note]),
         ]
         for name, version in self._versions.items():
             for gpu, other in version.plans.items():
@@ -266,18 +268,6 @@ class Simulation:
         """Each plan once: of every version and GPU."""
         plans = {id(plan): plan for version in self._versions.values() for plan in version.plans.values()}
         return list(plans.values())
-
-    def _market_notes(self) -> list[str]:
-        alone = [
-            pool.name
-            for pool in self.loaded.scenario.cluster.pools
-            if pool.capacity == "spot" and pool.zone is None
-        ]
-        if not alone:
-            return []
-        return [
-            f"spot nodes of {', '.join(alone)} are reclaimed one by one; real zones lose many at once (cluster.zones)"
-        ]
 
     def _front_end(self) -> str:
         section = self.loaded.scenario.engine
