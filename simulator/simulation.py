@@ -22,7 +22,7 @@ from simulator.autoscaling.floors import Floors
 from simulator.autoscaling.latencies import Latencies, ServerLatencies
 from simulator.autoscaling.metrics_server import MetricsServer, pod_template
 from simulator.autoscaling.scrape import Scraper
-from simulator.autoscaling.wiring import initial_replicas, make_autoscalers
+from simulator.autoscaling.wiring import initial_replicas, make_autoscalers, series_labels
 from simulator.clients.client import Client
 from simulator.clock import Clock
 from simulator.cluster.availability import load_availabilities
@@ -132,6 +132,7 @@ class Simulation:
         self._faults = FaultInjector(clock, scenario.faults, draws, recorder, self.cluster)
         self._draws = draws
         self._latencies = Latencies()
+        self._labels = series_labels(loaded)
         self._router_scraper = self._scraper_for_router()
         self.client = Client(
             clock,
@@ -313,6 +314,7 @@ class Simulation:
             ),
             gateway=gateway_exporter(self.gateway, self.client),
             aliases=scrape.metrics,
+            labels=self._labels,
             job=job,
         )
 

@@ -106,6 +106,9 @@ class MetricsReader(Protocol):
     def names(self) -> Iterable[str]:
         """All names that can be read, aliases included."""
 
+    def labels(self, target: str) -> Mapping[str, str]:
+        """The labels of a target's series that are known."""
+
     def keep(self, window_s: float) -> None:
         """Keep samples for windows of this length; to be called before the run begins.
 

@@ -3,12 +3,13 @@
 The decision itself is `simulator.autoscaling.hpa.decide`. Metric names of the manifest are mapped to exported ones
 by the scenario (the job of prometheus-adapter's rules); a name that is exported needs no mapping. A Pods metric is
 read per pod; an Object metric is the sum over all series of its name, whatever object it describes; an External metric
-has all of them, whatever its selector. Resource and ContainerResource metrics come from metrics-server.
+has all of them. A metric's selector is held against the labels that are known (pod, model_name, engine, namespace);
+others are taken to be as wanted. Resource and ContainerResource metrics come from metrics-server.
 """
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -253,7 +254,7 @@ class HpaLoop:
         if metric.type in ("Resource", "ContainerResource"):
             assert self._resources is not None
             return self._resources.usage(self._env.now)
-        points = self._services.metrics.latest(metric.name, self._env.now)
+        points = self._selected(metric)
         if metric.type == "External":
             return types.ExternalValues(tuple(_milli(point.value) for point in points.values()))
         if metric.type == "Object":
@@ -261,6 +262,13 @@ class HpaLoop:
             return _NO_METRICS if value is None else types.ObjectValue(_milli(value))
         samples = {pod.name: _sample(points[pod.name]) for pod in pods if pod.name in points}
         return types.PodSamples(samples) if samples else _NO_METRICS
+
+    def _selected(self, metric: MetricSpec) -> Mapping[str, Point]:
+        reader, selector = self._services.metrics, metric.labels
+        points = reader.latest(metric.name, self._env.now)
+        if selector is None:
+            return points
+        return {target: point for target, point in points.items() if selector.matches(reader.labels(target))}
 
     def _describe(self, decision: types.HpaDecision) -> str:
         values = "; ".join(_metric_text(status) for status in decision.current_metrics)

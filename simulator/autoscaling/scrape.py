@@ -49,6 +49,7 @@ class Scraper:
         exporters: what pods answer.
         gateway: what the gateway answers; None leaves it out.
         aliases: other names of metrics, mapped to exported ones.
+        labels: labels that every pod's series have.
         job: tells the offsets of two scrapers of one run apart.
     """
 
@@ -64,6 +65,7 @@ class Scraper:
         exporters: PodExporters | None = None,
         gateway: Callable[[], Values] | None = None,
         aliases: Mapping[str, str] | None = None,
+        labels: Mapping[str, str] | None = None,
         job: str = "prometheus",
     ) -> None:
         self._env = env
@@ -73,6 +75,7 @@ class Scraper:
         self._staleness_ps = to_ps(staleness_s)
         self._exporters = exporters or PodExporters()
         self._aliases = {} if aliases is None else aliases
+        self._labels = {} if labels is None else labels
         self._purpose = f"scrape-offset/{job}"
         self._series: dict[str, deque[_Scrape]] = {}
         self._kept_ps = 0
@@ -98,6 +101,10 @@ class Scraper:
     def names(self) -> Iterable[str]:
         """All names that can be read, aliases first; single buckets of histograms left out."""
         return (*self._aliases, *(name for name in EXPORTED if "{" not in name))
+
+    def labels(self, target: str) -> Mapping[str, str]:
+        """The labels of a target's series that are known."""
+        return {} if target == GATEWAY else {**self._labels, "pod": target}
 
     def keep(self, window_s: float) -> None:
         """Keep samples for windows of this length; to be called before the run begins.

@@ -68,3 +68,13 @@ def initial_replicas(loaded: LoadedScenario) -> int:
         return deployment.spec.replicas
     minima = [entry.manifest.spec.min_replicas for entry in loaded.policies if entry.manifest is not None]
     return max((minimum for minimum in minima if minimum is not None), default=1) or 1
+
+
+def series_labels(loaded: LoadedScenario) -> dict[str, str]:
+    """Labels of every pod's series, as vLLM and Prometheus' service discovery set them."""
+    served = loaded.vllm.served_model_name
+    name = served[0] if isinstance(served, list) and served else served
+    labels = {"engine": "0", "model_name": str(name or loaded.vllm.model)}
+    if loaded.deployment is not None:
+        labels["namespace"] = loaded.deployment.metadata.namespace
+    return labels

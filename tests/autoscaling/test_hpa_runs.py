@@ -110,3 +110,32 @@ def test_an_unknown_release_is_told_by_key(tmp_path):
     change = {"fleet": {"autoscaling": {"policies": [policy]}}}
     with pytest.raises(Exception, match=r"policies\.0\.version: Kubernetes 1\.99 is not covered"):
         small.results(tmp_path, change)
+
+
+def test_a_selector_that_no_series_has_finds_nothing(tmp_path):
+    def reasons(name, model):
+        folder = tmp_path / name
+        folder.mkdir()
+        metric = external("vllm:num_requests_running", "10")
+        metric["external"]["metric"]["selector"] = {"matchLabels": {"model_name": model, "team": "any"}}
+        results = small.results(folder, bursts("0s", duration="2m"), hpa={"spec": {"metrics": [metric]}})
+        return results.tables.events.reason.tolist()
+
+    assert "ValidMetricFound" in reasons("right", "meta-llama/Llama-3.1-8B")
+    wrong = reasons("wrong", "llama")
+    assert "FailedGetExternalMetric" in wrong
+    assert "ValidMetricFound" not in wrong
+
+
+def test_histograms_change_nothing_else(tmp_path):
+    """Two autoscalers that never act: one reads a histogram, one does not."""
+
+    def requests(name, metric):
+        folder = tmp_path / name
+        folder.mkdir()
+        spec = {"metrics": [external(metric, "1000000")], "minReplicas": 2}
+        return small.results(folder, bursts("0s", duration="2m"), hpa={"spec": spec}).tables.requests
+
+    plain = requests("plain", "vllm:num_requests_running")
+    observed = requests("observed", "vllm:time_to_first_token_seconds_count")
+    assert plain.equals(observed)
