@@ -61,6 +61,10 @@ class ReplicaPlan:
     gpu_memory_used_bytes: float
     notes: tuple[str, ...]
 
+    def frontend_in_of(self, prompt_tokens: int) -> int:
+        """Time from the server's HTTP front end to the engine's queue, in picoseconds."""
+        return self.frontend_in_ps + self.frontend_in_ps_per_token * prompt_tokens
+
 
 class EngineSource(Protocol):
     """Where an engine is described: its section, vLLM's configuration, and how to name a mistake in them."""
@@ -79,33 +83,13 @@ class EngineSource(Protocol):
         """An error about a key, which begins with ``engine``."""
 
 
-def resolve_replicas(loaded: LoadedScenario) -> dict[str, ReplicaPlan]:
-    """The plans of all GPUs of a scenario, by GPU id as the scenario writes it; ``engine.gpu``'s first.
-
-    Raises:
-        ScenarioError: as for `resolve_replica`.
-    """
-    plans = {loaded.scenario.engine.gpu: resolve_replica(loaded)}
-    for index, pool in enumerate(loaded.scenario.cluster.pools):
-        if pool.gpu is not None and pool.gpu not in plans:
-            plans[pool.gpu] = resolve_replica(loaded, pool.gpu, ("cluster", "pools", index, "gpu"))
-    return plans
-
-
 def resolve_replica(
-    loaded: EngineSource,
-    gpu_id: str | None = None,
-    gpu_key: tuple[str | int, ...] = ("engine", "gpu"),
-    *,
-    model: Model | None = None,
-    trust_num_gpu_blocks: bool = False,
+    loaded: EngineSource, *, model: Model | None = None, trust_num_gpu_blocks: bool = False
 ) -> ReplicaPlan:
     """Everything about a replica that does not change during a run.
 
     Args:
         loaded: a scenario, or whatever else describes an engine.
-        gpu_id: the GPU it runs on, if not ``engine.gpu``.
-        gpu_key: the key that names the GPU, for errors.
         model: the model, if it is not to be looked up by the name in the vLLM configuration.
         trust_num_gpu_blocks: ``num-gpu-blocks-override`` is what a real engine had, so that it is not measured
             against an estimate of what the GPU holds.
@@ -115,9 +99,9 @@ def resolve_replica(
     """
     section, vllm = loaded.engine, loaded.vllm
     try:
-        gpu = find_gpu(section.gpu if gpu_id is None else gpu_id)
+        gpu = find_gpu(section.gpu)
     except CatalogError as error:
-        raise loaded.error(str(error), *gpu_key) from None
+        raise loaded.error(str(error), "engine", "gpu") from None
     if model is None:
         model = _model(loaded)
     if vllm.pipeline_parallel_size > 1:

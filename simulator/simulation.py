@@ -11,35 +11,49 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
+from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
 from simulator import __version__
 from simulator.attempts import Attempt, request_id_of
-from simulator.autoscaling.hpa import hpa_spec
-from simulator.autoscaling.loop import HpaLoop
+from simulator.autoscaling.autoscaler import Services
+from simulator.autoscaling.exporters import PodExporters, gateway_exporter
+from simulator.autoscaling.floors import Floors
+from simulator.autoscaling.latencies import Latencies, ServerLatencies
+from simulator.autoscaling.metrics_server import MetricsServer, pod_template
 from simulator.autoscaling.scrape import Scraper
+from simulator.autoscaling.wiring import initial_replicas, make_autoscalers, series_labels
 from simulator.clients.client import Client
 from simulator.clock import Clock
-from simulator.cluster.availability import load_availability
+from simulator.cluster.availability import load_availabilities
 from simulator.cluster.cluster import Cluster
 from simulator.cluster.faults import FaultInjector
+from simulator.cluster.measured_start import with_measured_phases
 from simulator.cluster.replica import Replica
+from simulator.cluster.rollout import RolloutController
+from simulator.cluster.version_monitor import VersionMonitor
+from simulator.cluster.zones import market_notes
 from simulator.draws import Draws
 from simulator.engines.vllm.factory import make_engine
 from simulator.gateway.gateway import Gateway
 from simulator.gateway.policies import routing_policy
+from simulator.gateway.split import TrafficSplit
 from simulator.interrupts import deferred_signals
 from simulator.metrics.facts import PoolLedger, PriceFacts, RunFacts, StepTimeTrust
 from simulator.metrics.summary import SUMMARY_COLUMNS, summarise
 from simulator.outcomes import Cause
 from simulator.pricing import PricedPool, price_notes, price_pools
-from simulator.resolve import ReplicaPlan, pod_spec, resolve_replicas
+from simulator.resolve import ReplicaPlan
 from simulator.timeline import TimelineSampler
 from simulator.units import to_ps, to_s
+from simulator.versions import resolve_versions, rollout_bounds
 from simulator.workload import WorkloadSource
 
 if TYPE_CHECKING:
+    from simulator.attempts import AttemptListener
+    from simulator.autoscaling.autoscaler import Autoscaler
     from simulator.cluster.pods import Pod
+    from simulator.engines.protocol import ItlSink
     from simulator.records.recorder import Recorder
     from simulator.scenario.load import LoadedScenario
 
@@ -69,46 +83,65 @@ class Simulation:
         self.loaded = loaded
         self.recorder = recorder
         self.seed = scenario.seed if seed is None else seed
-        self._plans = resolve_replicas(loaded)
-        self.plan: ReplicaPlan = self._plans[scenario.engine.gpu]
+        self._versions = resolve_versions(loaded)
+        first = next(iter(self._versions.values()))
+        self.plan: ReplicaPlan = first.plans[scenario.engine.gpu]
+        cold_start, self._cold_start_note = with_measured_phases(
+            scenario.cluster.cold_start,
+            self.plan.step_time.profile.startup,
+            eager=self.plan.enforce_eager,
+        )
         self._prices = price_pools(
             loaded,
-            {pool.name: self._plans.get(pool.gpu or "", self.plan).gpu.id for pool in scenario.cluster.pools},
+            {pool.name: first.plans.get(pool.gpu or "", self.plan).gpu.id for pool in scenario.cluster.pools},
         )
         self._duration_ps = to_ps(scenario.duration)
         self._end_ps = self._duration_ps + to_ps(scenario.drain)
 
         clock = self.clock = Clock()
         draws = Draws(self.seed, replication)
-        self.gateway = Gateway(
-            clock, scenario.gateway, routing_policy(scenario.gateway, draws, self._scraped)
-        )
+        split = TrafficSplit(lambda: routing_policy(scenario.gateway, draws, self._scraped), draws)
+        policy = split if scenario.rollouts else routing_policy(scenario.gateway, draws, self._scraped)
+        self.gateway = Gateway(clock, scenario.gateway, policy)
         self.cluster = Cluster(
             clock,
-            scenario.cluster,
-            pod_spec(loaded, self.plan),
+            scenario.cluster.model_copy(update={"cold_start": cold_start}),
+            first.spec,
             draws=draws,
             sink=recorder,
             gateway=self.gateway,
             make_replica=self._make_replica,
             rates={name: priced.rates for name, priced in self._prices.items()},
             deployment="vllm" if loaded.deployment is None else loaded.deployment.metadata.name,
-            availability={
-                zone.name: load_availability(
-                    loaded.base_dir / zone.availability, zone.name, zone.availability_start
-                )
-                for zone in scenario.cluster.zones
-                if zone.availability is not None
-            },
+            availability=load_availabilities(loaded.base_dir, scenario.cluster.zones),
             budget=scenario.fleet.disruption_budget,
+            deletion_cost_interval_s=None
+            if (cost := scenario.fleet.deletion_cost) is None
+            else cost.interval,
+        )
+        split.version_of = self.cluster.version_of
+        monitor = VersionMonitor(clock, self.gateway, scenario.slo, self.cluster.version_of)
+        bounds, min_ready_ps = rollout_bounds(loaded)
+        self._rollouts = RolloutController(
+            clock,
+            scenario.rollouts,
+            {name: version.spec for name, version in self._versions.items()},
+            bounds,
+            min_ready_ps,
+            deployment=self.cluster.deployment,
+            split=split,
+            monitor=monitor,
+            sink=recorder,
         )
         self._faults = FaultInjector(clock, scenario.faults, draws, recorder, self.cluster)
-        self._router_scraper = self._scraper_for_router(draws)
-        self.autoscaler = self._autoscaler(draws)
+        self._draws = draws
+        self._latencies = Latencies()
+        self._labels = series_labels(loaded)
+        self._router_scraper = self._scraper_for_router()
         self.client = Client(
             clock,
             scenario.clients,
-            self.gateway,
+            monitor if scenario.rollouts else self.gateway,
             draws,
             recorder,
             [workload.name for workload in scenario.workload],
@@ -116,7 +149,10 @@ class Simulation:
             WorkloadSource(scenario.workload, draws, self._duration_ps, loaded.base_dir),
             self.plan.engine.max_model_len,
         )
-        self.gateway.connect(self.client)
+        if scenario.rollouts:
+            monitor.connect(self.client)
+        self.gateway.connect(monitor if scenario.rollouts else self.client)
+        self.autoscalers = self._autoscalers()
         self.timeline = TimelineSampler(
             clock,
             to_ps(scenario.timeline_interval),
@@ -132,10 +168,12 @@ class Simulation:
     def run(self, progress: ProgressCallback | None = None) -> dict[str, Any]:
         """Run to the end and close the recorder; returns the summary."""
         clock = self.clock
-        self.cluster.start(self._initial_replicas())
+        self.cluster.start(initial_replicas(self.loaded))
         self._faults.start()
-        if self.autoscaler is not None:
-            self.autoscaler.start()
+        if self.loaded.scenario.rollouts:
+            self.clock.process(self._rollouts.process())
+        for autoscaler in self.autoscalers:
+            autoscaler.start()
         clock.process(self.timeline.process())
         self.client.start()
         step_ps = max(1, self._duration_ps // _PROGRESS_SLICES)
@@ -172,7 +210,7 @@ class Simulation:
             slo=scenario.slo,
             model=plan.model.name,
             engine=f"vLLM {vllm_version}",
-            gpu=", ".join(dict.fromkeys(other.gpu.id for other in self._plans.values())),
+            gpu=", ".join(dict.fromkeys(other.gpu.id for other in self._plans())),
             gpus_per_replica=plan.gpus,
             pools=tuple(
                 PoolLedger(
@@ -202,7 +240,7 @@ class Simulation:
                     for kind in trust.step_time.range_violations
                     if (
                         count := sum(
-                            other.step_time.step_time.range_violations[kind] for other in self._plans.values()
+                            other.step_time.step_time.range_violations[kind] for other in self._plans()
                         )
                     )
                 },
@@ -220,27 +258,24 @@ class Simulation:
             f"KV cache: {usable} usable blocks of {plan.engine.block_size} tokens, {plan.kv_blocks_from}",
             f"front end: {self._front_end()}",
             *price_notes(self._prices),
-            *self._market_notes(),
+            *market_notes(self.loaded.scenario.cluster),
+            *([] if self._cold_start_note is None else [self._cold_start_note]),
         ]
-        for gpu, other in list(self._plans.items())[1:]:
-            notes.append(
-                f"{gpu}: {other.engine.num_gpu_blocks - 1} usable KV blocks; {other.step_time.known_error}"
-            )
+        for name, version in self._versions.items():
+            for gpu, other in version.plans.items():
+                if other is not plan and (name == "v1" or version.plans is not self._versions["v1"].plans):
+                    notes.append(
+                        f"{name} on {gpu}: {other.engine.num_gpu_blocks - 1} usable KV blocks; "
+                        f"{other.step_time.known_error}"
+                    )
         if all(workload.arrivals.kind == "trace" for workload in self.loaded.scenario.workload):
             notes.append("trace replay: the workload is one and the same in every replication")
         return tuple(notes)
 
-    def _market_notes(self) -> list[str]:
-        alone = [
-            pool.name
-            for pool in self.loaded.scenario.cluster.pools
-            if pool.capacity == "spot" and pool.zone is None
-        ]
-        if not alone:
-            return []
-        return [
-            f"spot nodes of {', '.join(alone)} are reclaimed one by one; real zones lose many at once (cluster.zones)"
-        ]
+    def _plans(self) -> list[ReplicaPlan]:
+        """Each plan once: of every version and GPU."""
+        plans = {id(plan): plan for version in self._versions.values() for plan in version.plans.values()}
+        return list(plans.values())
 
     def _front_end(self) -> str:
         section = self.loaded.scenario.engine
@@ -252,63 +287,77 @@ class Simulation:
 
     # --- between the parts ------------------------------------------------------------------------------
 
-    def _autoscaler(self, draws: Draws) -> HpaLoop | None:
-        hpa, autoscaling = self.loaded.hpa, self.loaded.scenario.fleet.autoscaling
-        if hpa is None:
-            return None
-        scraper = Scraper(
+    def _autoscalers(self) -> list[Autoscaler]:
+        if not self.loaded.policies:
+            return []
+        scrape = self.loaded.scenario.fleet.autoscaling.scrape
+        services = Services(
+            clock=self.clock,
+            target=self.cluster,
+            floors=Floors(),
+            metrics=self._scraper("prometheus", scrape.interval, scrape.adapter_delay),
+            new_reader=self._scraper,
+            draws=self._draws,
+            sink=self.recorder,
+            resources=cache(self._metrics_server),
+        )
+        return make_autoscalers(self.loaded, services)
+
+    def _metrics_server(self) -> MetricsServer:
+        config, template = self.loaded.scenario.fleet.resource_metrics, pod_template(self.loaded.deployment)
+        return MetricsServer(self.clock, self.cluster, self._draws, config, template)
+
+    def _scraper(self, job: str, interval_s: float, delay_s: float) -> Scraper:
+        scrape = self.loaded.scenario.fleet.autoscaling.scrape
+        return Scraper(
             self.clock,
             self.cluster,
-            draws,
-            interval_s=autoscaling.scrape.interval,
-            delay_s=autoscaling.scrape.adapter_delay,
-            staleness_s=autoscaling.scrape.staleness,
-            gpu_memory_used_bytes=round(self.plan.gpu_memory_used_bytes),
-        )
-        return HpaLoop(
-            self.clock,
-            hpa.metadata.name,
-            hpa_spec(hpa),
-            autoscaling,
-            cluster=self.cluster,
-            scraper=scraper,
-            draws=draws,
-            sink=self.recorder,
-            manifest=self.loaded.base_dir / (autoscaling.hpa or ""),
+            self._draws,
+            interval_s=interval_s,
+            delay_s=delay_s,
+            staleness_s=scrape.staleness,
+            exporters=PodExporters(
+                round(self.plan.gpu_memory_used_bytes), self.plan.gpu.tdp_w, self._latencies
+            ),
+            gateway=gateway_exporter(self.gateway, self.client),
+            aliases=scrape.metrics,
+            labels=self._labels,
+            job=job,
         )
 
-    def _scraper_for_router(self, draws: Draws) -> Scraper | None:
+    def _scraper_for_router(self) -> Scraper | None:
         section = self.loaded.scenario.gateway
         if section.routing != "least-kv":
             return None
-        return Scraper(self.clock, self.cluster, draws, interval_s=section.metrics_interval, job="gateway")
+        return Scraper(
+            self.clock, self.cluster, self._draws, interval_s=section.metrics_interval, job="gateway"
+        )
 
     def _scraped(self, metric: str, pod: str) -> float | None:
         """What the router knows of a pod."""
         return None if self._router_scraper is None else self._router_scraper.value(metric, pod)
 
-    def _initial_replicas(self) -> int:
-        fleet, deployment, hpa = self.loaded.scenario.fleet, self.loaded.deployment, self.loaded.hpa
-        if fleet.replicas is not None:
-            return fleet.replicas
-        if deployment is not None:
-            return deployment.spec.replicas
-        return 1 if hpa is None or hpa.spec.min_replicas is None else hpa.spec.min_replicas
-
     def _make_replica(self, pod: Pod) -> Replica:
         assert pod.node is not None
-        plan = self._plans.get(pod.node.pool.config.gpu or "", self.plan)
+        plans = self._versions[pod.spec.version].plans
+        plan = plans[pod.node.pool.config.gpu or self.loaded.scenario.engine.gpu]
+        listener: AttemptListener = self.gateway
+        itl: ItlSink = self.recorder.itl
+        if self._latencies.wanted:
+            server = ServerLatencies(listener, itl, plan.frontend_in_of)
+            self._latencies.serve(pod.name, server)
+            listener = itl = server
         engine = make_engine(
             plan.engine,
             plan.step_time.step_time,
-            self.recorder.itl,
+            itl,
             skipping=self.loaded.scenario.engine.engine_impl == "skipping",
         )
         replica = Replica(
             self.clock,
             pod.name,
             engine,
-            self.gateway,
+            listener,
             frontend_in_ps=plan.frontend_in_ps,
             frontend_in_ps_per_token=plan.frontend_in_ps_per_token,
             frontend_out_ps=plan.frontend_out_ps,
@@ -349,7 +398,10 @@ def digest(loaded: LoadedScenario) -> str:
     parts: dict[str, Any] = {
         "scenario": loaded.scenario.model_dump(mode="json"),
         "vllm": loaded.vllm.model_dump(mode="json"),
-        "hpa": None if loaded.hpa is None else loaded.hpa.model_dump(mode="json"),
+        "policies": [
+            None if entry.manifest is None else entry.manifest.model_dump(mode="json")
+            for entry in loaded.policies
+        ],
         "deployment": None if loaded.deployment is None else loaded.deployment.model_dump(mode="json"),
     }
     text = json.dumps(parts, sort_keys=True, default=str)

@@ -62,7 +62,7 @@ def main(
     with plain_endings():
         loaded = load_scenario(scenario, change or ())
         mode: FleetMode = "smallest"
-        if fleet == "configured" or (fleet == "auto" and loaded.hpa is not None):
+        if fleet == "configured" or (fleet == "auto" and loaded.policies):
             mode = "configured"
 
         def tell(load: float, replicas: int | None) -> None:

@@ -84,14 +84,14 @@ def answer(study: Study) -> str:
 def table(study: Study) -> Table:
     """A row for each load."""
     made = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
-    for name in ("load", "arrivals/s", "replicas", "GPU busy", "SLO", "own $/M tokens", "API $/M tokens"):
+    for name in ("load", "arrivals/s", "replicas", "GPU busy", "SLO", "own $/M", "API $/M"):
         made.add_column(name, justify="right", no_wrap=True)
     for point in study.points:
         made.add_row(
             f"{point.load:g}",
-            _mean(_each(point, "throughput", "arrivals_per_s"), text.significant),
-            _mean(_each(point, "fleet", "replicas_ready", "mean"), text.significant),
-            _mean(_each(point, "engine", "gpu_utilization", "mean"), text.percent),
+            _mean(_each(point, "throughput", "arrivals_per_s"), text.significant, interval=False),
+            _mean(_each(point, "fleet", "replicas_ready", "mean"), text.significant, interval=False),
+            _mean(_each(point, "engine", "gpu_utilization", "mean"), text.percent, interval=False),
             "met" if point.slo_met else "missed",
             _mean(point.own_usd_per_million, text.usd),
             _mean(point.api_usd_per_million, text.usd),
@@ -160,9 +160,9 @@ def _each(point: Point, *path: str) -> list[float | None]:
     return values
 
 
-def _mean(values: Sequence[float | None], show: Callable[..., str]) -> str:
+def _mean(values: Sequence[float | None], show: Callable[..., str], *, interval: bool = True) -> str:
     known = [value for value in values if value is not None]
     if not known:
         return text.DASH
-    interval = t_interval(known)
-    return show(interval.mean, interval.half_width)
+    found = t_interval(known)
+    return show(found.mean, found.half_width if interval else None)

@@ -109,7 +109,7 @@ def _at(loaded: LoadedScenario, load: float, replicas: int | None) -> LoadedScen
     if replicas is None:
         return replace(loaded, scenario=scenario.model_copy(update=changes))
     changes["fleet"] = scenario.fleet.model_copy(update={"replicas": replicas})
-    return replace(loaded, scenario=scenario.model_copy(update=changes), hpa=None)
+    return replace(loaded, scenario=scenario.model_copy(update=changes), policies=())
 
 
 def _most(loaded: LoadedScenario) -> int:

@@ -12,11 +12,15 @@ import itertools
 import json
 import math
 from bisect import bisect_right
+from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from simulator.scenario.errors import ScenarioError
 from simulator.units import to_ps
+
+if TYPE_CHECKING:
+    from simulator.scenario.capacity import Zone
 
 
 class Availability(NamedTuple):
@@ -31,6 +35,19 @@ class Availability(NamedTuple):
     def at(self, now: int) -> int:
         """Nodes that the zone has at an instant."""
         return self.nodes[bisect_right(self.times_ps, now) - 1]
+
+
+def load_availabilities(folder: Path, zones: Sequence[Zone]) -> dict[str, Availability]:
+    """Those of all zones that name a file, by zone; files are relative to a folder.
+
+    Raises:
+        ScenarioError: as for `load_availability`.
+    """
+    return {
+        zone.name: load_availability(folder / zone.availability, zone.name, zone.availability_start)
+        for zone in zones
+        if zone.availability is not None
+    }
 
 
 def load_availability(path: Path, zone: str, start_s: float = 0.0) -> Availability:

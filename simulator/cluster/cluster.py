@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -22,6 +22,8 @@ from simulator.scenario.errors import ScenarioError
 from simulator.units import to_ps
 
 if TYPE_CHECKING:
+    from simpy import Event
+
     from simulator.attempts import GatewayPort
     from simulator.billing import Phase, PoolRates, Statement
     from simulator.clock import Clock
@@ -77,6 +79,7 @@ class Cluster:
         deployment: name of the Deployment.
         availability: spot capacity over time by zone, where it is replayed.
         budget: the PodDisruptionBudget, if there is one.
+        deletion_cost_interval_s: how often pods are annotated with their requests in flight; None for never.
 
     Raises:
         ScenarioError: a pod does not fit on a pool's nodes.
@@ -96,6 +99,7 @@ class Cluster:
         deployment: str = "vllm",
         availability: Mapping[str, Availability] | None = None,
         budget: DisruptionBudget | None = None,
+        deletion_cost_interval_s: float | None = None,
     ) -> None:
         self.env = env
         self._config = config
@@ -110,6 +114,7 @@ class Cluster:
         self._scheduler = Scheduler(env, self.pools, draws, sink, self._bound, config.provisioner)
         self._terminator = Terminator(env, sink, endpoints, self._scheduler.forget, self._gone)
         self.deployment = Deployment(env, deployment, spec, draws, sink, self._created, self._delete)
+        self._kubelet.on_ready = self.deployment.pod_changed
         evictor = Evictor(env, budget, self.deployment, self._terminator, sink)
         spot = SpotMarket(
             env, spec, draws, sink, self._scheduler, self._terminator, evictor, self.deployment.reconcile
@@ -120,6 +125,8 @@ class Cluster:
             pool.zone = self._zones.of(pool)
             pool.on_created = spot.watch
         self._starting = False
+        if deletion_cost_interval_s is not None:
+            env.process(self._annotate(to_ps(deletion_cost_interval_s)))
 
     # --- what a run does ------------------------------------------------------------------------------------
 
@@ -173,6 +180,11 @@ class Cluster:
         self._finished_ps = now
 
     # --- what others look at ----------------------------------------------------------------------------------
+
+    def version_of(self, pod: str) -> str:
+        """The version that a pod runs, by its name; an empty one for a pod that has gone."""
+        found = self.deployment.pods.get(int(pod.rsplit("-", 1)[1]))
+        return "" if found is None else found.spec.version
 
     def pods(self) -> tuple[Pod, ...]:
         """All pod objects that exist, oldest first: also terminating ones, and failed ones not yet collected."""
@@ -232,6 +244,13 @@ class Cluster:
         return now if self._finished_ps is None else min(now, self._finished_ps)
 
     # --- between the parts --------------------------------------------------------------------------------------
+
+    def _annotate(self, interval_ps: int) -> Generator[Event, None, None]:
+        """Writes what pods have in flight into their deletion cost."""
+        while True:
+            yield self.env.timeout(interval_ps)
+            for pod in self.deployment.pods.values():
+                pod.deletion_cost = 0 if pod.replica is None else pod.replica.in_flight
 
     def _created(self, pod: Pod) -> None:
         for watcher in self._watchers:

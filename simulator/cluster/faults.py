@@ -52,8 +52,7 @@ class FaultInjector:
         self._sink = sink
         self._cluster = cluster
         self._looping: dict[int, list[CrashLoop]] = {}  # by ordinal of the pod
-        if any(isinstance(fault, CrashLoop) for fault in faults):
-            cluster.on_container(self._container_started)
+        cluster.on_container(self._container_started)
 
     def start(self) -> None:
         """Arm all faults, at time 0."""
@@ -129,6 +128,15 @@ class FaultInjector:
     def _container_started(self, pod: Pod) -> None:
         for fault in self._looping.get(pod.ordinal, ()):
             self._crash_later(pod, fault)
+        if pod.spec.crash_after_s is not None:
+            restarts = pod.restarts
+            self._env.call_at(
+                self._env.now + to_ps(pod.spec.crash_after_s), lambda _: self._crash_again(pod, restarts)
+            )
+
+    def _crash_again(self, pod: Pod, restarts: int) -> None:
+        if pod.restarts == restarts:
+            self._cluster.crash(pod, Cause.CUT_FAILURE, "Error")
 
     def _crash_later(self, pod: Pod, fault: CrashLoop) -> None:
         restarts = pod.restarts

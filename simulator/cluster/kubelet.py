@@ -57,6 +57,7 @@ class Kubelet:
 
     Attributes:
         on_container: called with each pod whose container starts.
+        on_ready: called when a pod has turned ready.
         restarts: of all containers so far.
     """
 
@@ -76,6 +77,7 @@ class Kubelet:
         self._endpoints = endpoints
         self._make_replica = make_replica
         self.on_container: Callable[[Pod], None] | None = None
+        self.on_ready: Callable[[], None] = lambda: None
         self.restarts = 0
         self._compiled: set[str] = set()  # on the volume that all pods share
 
@@ -276,6 +278,7 @@ class Kubelet:
         age_s = to_s(now - pod.created_ps)
         self._tell(pod, "Ready", f"The pod is ready {age_s:.1f} s after its creation.", age_s)
         self._endpoints.publish(pod, at_once=at_once)
+        self.on_ready()
 
     def _tell(self, pod: Pod, reason: str, message: str, value: float | None = None) -> None:
         self._sink.event(self._env.now, "pod", pod.name, reason, message, value)

@@ -293,7 +293,7 @@ class Pool:
         """The pod gives up its slot."""
         del node.pods[pod.ordinal]
         node.account()
-        if node.leaving and not node.pods:
+        if node.leaving and not node.claimed and not node.pods:
             self.release(node, "The node was drained and is given back.")
         self.settle(node)
 

@@ -37,6 +37,8 @@ class PodSpec:
         liveness_probe: without a startup probe it restarts a container that takes too long.
         eager: vLLM's --enforce-eager.
         weight_bytes: bytes of weights that a replica reads.
+        slowdown: GPU time of a step over what it should be, of a bad version.
+        crash_after_s: its containers end so long after their start, of a bad version; None for a good one.
     """
 
     version: str = "v1"
@@ -51,6 +53,8 @@ class PodSpec:
     liveness_probe: Probe | None = None
     eager: bool = False
     weight_bytes: int = 0
+    slowdown: Fraction = Fraction(1)
+    crash_after_s: float | None = None
 
 
 class Pod:
@@ -77,6 +81,7 @@ class Pod:
         replica: the replica, from the start of its server; without a readiness probe, from the container's.
         cut_cause: what breaks the streams that are left when the process ends.
         nodes_requested: nodes that were asked for on its behalf.
+        deletion_cost: its annotation controller.kubernetes.io/pod-deletion-cost.
         slowdown: how much longer than they should steps take on its GPUs now.
         gpu_temperature_c: of its GPUs, while a fault makes it matter; else None.
         partitions: partitions that keep the gateway from it now, by their connect timeouts.
@@ -87,6 +92,7 @@ class Pod:
         "container_ps",
         "created_ps",
         "cut_cause",
+        "deletion_cost",
         "deletion_ps",
         "endpoint",
         "gone_ps",
@@ -133,7 +139,8 @@ class Pod:
         self.replica: Replica | None = None
         self.cut_cause: Cause | None = None
         self.nodes_requested = 0
-        self.slowdown = Fraction(1)
+        self.slowdown = spec.slowdown
+        self.deletion_cost = 0
         self.gpu_temperature_c: float | None = None
         self.partitions: list[int] = []
         self.life: Process | None = None  # of the start, later of the termination

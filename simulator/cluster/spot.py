@@ -108,6 +108,8 @@ class SpotMarket:
                 lead_ps = min(lead_ps, life_ps)
                 yield env.timeout(life_ps - lead_ps)
                 self._recommend(node, rebalance.action)
+                if node.gone_ps is not None:
+                    return  # it was empty, and was given back at once
                 yield env.timeout(lead_ps)
             else:
                 yield env.timeout(life_ps)

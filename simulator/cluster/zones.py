@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from simulator.records.sink import RecordSink
     from simulator.scenario.capacity import MassEvents, StockOuts
     from simulator.scenario.capacity import Zone as ZoneSection
+    from simulator.scenario.cluster import Cluster as ClusterSection
 
 Capacity = Literal["on-demand", "spot"]
 
@@ -245,3 +246,13 @@ class Zones:
 
     def _tell(self, zone: Zone, reason: str, message: str, value: float | None = None) -> None:
         self._sink.event(self._env.now, "zone", zone.name, reason, message, value)
+
+
+def market_notes(config: ClusterSection) -> list[str]:
+    """What a reader must know of spot pools whose market is not described."""
+    alone = [pool.name for pool in config.pools if pool.capacity == "spot" and pool.zone is None]
+    if not alone:
+        return []
+    return [
+        f"spot nodes of {', '.join(alone)} are reclaimed one by one; real zones lose many at once (cluster.zones)"
+    ]

@@ -81,7 +81,7 @@ class Thermal(_Lasting):
     """Degrees Celsius without load."""
     busy: float = 70.0
     """Degrees Celsius under full load."""
-    rise: float = 25.0
+    rise: float = 30.0
     """Degrees that the fault adds."""
     time_constant: PositiveDurationS = 60.0
     sample: PositiveDurationS = 5.0

@@ -8,7 +8,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field, model_validator
 
-from simulator.scenario.quantities import Section
+from simulator.scenario.quantities import PositiveDurationS, Section
 
 
 def _count_or_percent(value: int | str) -> int | str:
@@ -45,6 +45,13 @@ class DisruptionBudget(Section):
             return _pods(self.min_available, replicas)
         assert self.max_unavailable is not None
         return max(0, replicas - _pods(self.max_unavailable, replicas))
+
+
+class DeletionCost(Section):
+    """controller.kubernetes.io/pod-deletion-cost, written time and again: requests that the pod has in flight."""
+
+    interval: PositiveDurationS = 30.0
+    """How often; in between the annotation is stale."""
 
 
 def _pods(value: int | str, replicas: int) -> int:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from simulator.scenario.autoscaling import AutoscalerPolicy, HpaPolicy
 from simulator.scenario.engine import EngineSection
 from simulator.scenario.errors import ScenarioError
 from simulator.scenario.manifests import (
@@ -23,6 +24,23 @@ from simulator.scenario.yaml_source import YamlSource
 
 
 @dataclass(frozen=True)
+class LoadedPolicy:
+    """An autoscaling policy with the file that it names.
+
+    Attributes:
+        policy: the scenario's entry.
+        key: where the scenario has it.
+        manifest: what its file says, or None for a kind that names none.
+        path: the file, or None.
+    """
+
+    policy: AutoscalerPolicy
+    key: tuple[str | int, ...]
+    manifest: HpaManifest | None = None
+    path: Path | None = None
+
+
+@dataclass(frozen=True)
 class LoadedScenario:
     """A scenario with everything that it refers to.
 
@@ -32,7 +50,7 @@ class LoadedScenario:
         data: what was validated, as plain data (overrides applied).
         overrides: the ``--set`` assignments, as given.
         vllm: the ``vllm serve`` configuration.
-        hpa: the autoscaler's manifest, or None for a fixed number of replicas.
+        policies: what sets the number of replicas, with the files that it names; in the scenario's order.
         deployment: the Deployment's manifest, or None for defaults.
         notes: what a reader should know of how files were understood.
     """
@@ -42,7 +60,7 @@ class LoadedScenario:
     data: dict[str, Any]
     overrides: tuple[str, ...]
     vllm: VllmServeConfig
-    hpa: HpaManifest | None
+    policies: tuple[LoadedPolicy, ...]
     deployment: DeploymentManifest | None
     notes: tuple[str, ...]
 
@@ -80,22 +98,33 @@ def load_scenario(path: str | Path, overrides: Iterable[str] = ()) -> LoadedScen
 
     vllm = _load_vllm(scenario, source)
     notes.extend(vllm.notes)
-    hpa_path, deployment_path = scenario.fleet.autoscaling.hpa, scenario.fleet.deployment
-    hpa = load_hpa(_named(source, hpa_path, "fleet", "autoscaling", "hpa")) if hpa_path else None
+    policies = tuple(
+        _load_policy(policy, source, index)
+        for index, policy in enumerate(scenario.fleet.autoscaling.policies)
+    )
+    deployment_path = scenario.fleet.deployment
     deployment = (
         load_deployment(_named(source, deployment_path, "fleet", "deployment")) if deployment_path else None
     )
-    loaded = LoadedScenario(scenario, source, data, overrides, vllm, hpa, deployment, ())
+    loaded = LoadedScenario(scenario, source, data, overrides, vllm, policies, deployment, ())
     notes.extend(_check_fit(loaded))
-    return LoadedScenario(scenario, source, data, overrides, vllm, hpa, deployment, tuple(notes))
+    return LoadedScenario(scenario, source, data, overrides, vllm, policies, deployment, tuple(notes))
 
 
-def _named(source: YamlSource, name: str, *key: str) -> Path:
+def _load_policy(policy: AutoscalerPolicy, source: YamlSource, index: int) -> LoadedPolicy:
+    key = ("fleet", "autoscaling", "policies", index)
+    if isinstance(policy, HpaPolicy):
+        path = _named(source, policy.manifest, *key, "manifest")
+        return LoadedPolicy(policy, key, load_hpa(path), path)
+    return LoadedPolicy(policy, key)
+
+
+def _named(source: YamlSource, name: str, *key: str | int) -> Path:
     """A file that the scenario names; which key does is part of the news that it is not there."""
     path = source.path.parent / name
     if not path.is_file():
         wrong = "expected a file, this is a folder" if path.is_dir() else "no such file"
-        raise ScenarioError(f"{wrong}: {path}", file=source.where(key), key=".".join(key))
+        raise ScenarioError(f"{wrong}: {path}", file=source.where(key), key=".".join(map(str, key)))
     return path
 
 
@@ -113,16 +142,18 @@ def _load_vllm(scenario: Scenario, source: YamlSource) -> VllmServeConfig:
 def _check_fit(loaded: LoadedScenario) -> Sequence[str]:
     """What one file alone cannot tell."""
     notes: list[str] = []
-    hpa, deployment = loaded.hpa, loaded.deployment
-    if hpa is not None and deployment is not None:
+    deployment = loaded.deployment
+    for loaded_policy in loaded.policies:
+        hpa = loaded_policy.manifest
+        if hpa is None or deployment is None:
+            continue
         target = hpa.spec.scale_target_ref
         if target.kind == "Deployment" and target.name != deployment.metadata.name:
             raise loaded.error(
                 f"the HPA scales Deployment {target.name!r}, but the deployment's manifest is "
                 f"{deployment.metadata.name!r}",
-                "fleet",
-                "autoscaling",
-                "hpa",
+                *loaded_policy.key,
+                "manifest",
             )
     if deployment is not None:
         gpus = loaded.vllm.tensor_parallel_size * loaded.vllm.pipeline_parallel_size
@@ -143,6 +174,6 @@ def _check_fit(loaded: LoadedScenario) -> Sequence[str]:
                 "deployment: no readinessProbe: pods get requests as soon as their container runs, and fail them "
                 "until vLLM listens"
             )
-    if hpa is None and loaded.scenario.fleet.replicas is None and deployment is None:
+    if not loaded.policies and loaded.scenario.fleet.replicas is None and deployment is None:
         notes.append("fleet: neither replicas nor manifests; 1 replica")
     return notes
