@@ -13,6 +13,8 @@ from simulator.scenario.load import LoadedScenario
 from simulator.workload.scaling import scaled
 
 FleetMode = Literal["configured", "smallest"]
+OnRun = Callable[[float, int | None], None]
+"""Told of each load, and the replicas if they are fixed, before it is run."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,7 @@ def study(
     seed: int | None = None,
     replications: int = 3,
     jobs: int | None = None,
-    on_run: Callable[[float, int | None], None] = lambda _load, _replicas: None,
+    on_run: OnRun = lambda _load, _replicas: None,
 ) -> Study:
     """Run every load and find the break-even.
 
@@ -73,34 +75,69 @@ def study(
         seed: of every draw; the scenario's own if None.
         replications: runs of each load; those of the same number share their draws at every load.
         jobs: worker processes.
-        on_run: told of each run's load and replicas before it.
+        on_run: told of what is run.
 
     Raises:
         ScenarioError: the scenario does not run.
     """
-
-    def point(load: float, replicas: int | None) -> Point:
-        on_run(load, replicas)
-        summaries = replicate(_at(loaded, load, replicas), seed=seed, replications=replications, jobs=jobs)
-        return _point(load, replicas, summaries, prices)
-
-    points: list[Point] = []
-    fewest = 1
-    for load in sorted(set(loads)):
-        if fleet == "configured":
-            points.append(point(load, None))
-            continue
-        found = _smallest(lambda replicas, load=load: point(load, replicas), fewest, _most(loaded))  # type: ignore[misc]
-        points.append(found)
-        if not found.slo_met:
-            break
-        fewest = found.replicas or 1
+    if seed is None:
+        seed = loaded.scenario.seed
+    if fleet == "configured":
+        points = _configured(loaded, prices, loads, seed, replications, jobs, on_run)
+    else:
+        points = _smallest_fleets(loaded, prices, loads, seed, replications, jobs, on_run)
     good = [made for made in points if made.slo_met and made.own_usd_per_million]
     ratios = [
         [made.own_usd_per_million[i] / made.api_usd_per_million[i] for made in good]
         for i in range(replications)
     ]
     return Study(fleet, tuple(points), break_even([made.load for made in good], ratios))
+
+
+def _configured(
+    loaded: LoadedScenario,
+    prices: ApiPrices,
+    loads: Sequence[float],
+    seed: int,
+    replications: int,
+    jobs: int | None,
+    on_run: OnRun,
+) -> list[Point]:
+    rising = sorted(set(loads))
+    for load in rising:
+        on_run(load, None)
+    runs = replicate(
+        [_at(loaded, load, None) for load in rising], seed=seed, replications=replications, jobs=jobs
+    )
+    return [_point(load, None, summaries, prices) for load, summaries in zip(rising, runs, strict=True)]
+
+
+def _smallest_fleets(
+    loaded: LoadedScenario,
+    prices: ApiPrices,
+    loads: Sequence[float],
+    seed: int,
+    replications: int,
+    jobs: int | None,
+    on_run: OnRun,
+) -> list[Point]:
+    points: list[Point] = []
+    fewest = 1  # more traffic never needs fewer
+    for load in sorted(set(loads)):
+
+        def point(replicas: int, load: float = load) -> Point:
+            on_run(load, replicas)
+            (summaries,) = replicate(
+                [_at(loaded, load, replicas)], seed=seed, replications=replications, jobs=jobs
+            )
+            return _point(load, replicas, summaries, prices)
+
+        found = _smallest(point, fewest, _most(loaded))
+        points.append(found)
+        if not found.slo_met:
+            break
+        fewest = found.replicas or 1
+    return points
 
 
 def _at(loaded: LoadedScenario, load: float, replicas: int | None) -> LoadedScenario:
