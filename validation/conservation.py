@@ -7,6 +7,7 @@ other:
 
 - every request ends in one outcome, every attempt is one request's and ended once, causes add up to errors;
 - every pod that was created is there or gone, every process of a pod that is gone has ended;
+- the gateway sends to processes of pods that are there, or have gone no longer than the news takes;
 - every node that was granted is there, released or reclaimed; a slot holds a pod that knows of it;
 - node time billed is node time lived, and dollars are the sum of all nodes' bills, price by price, plus the API's;
 - an engine whose requests are over holds no KV block, and never held more than there are;
@@ -75,7 +76,14 @@ class Books:
             check_conservation(tables)
         except ConservationError as error:
             found.append(str(error))
-        found += self._requests(tables) + self._pods() + self._nodes() + self._money(tables) + self._blocks()
+        found += (
+            self._requests(tables)
+            + self._pods()
+            + self._endpoints()
+            + self._nodes()
+            + self._money(tables)
+            + self._blocks()
+        )
         return found
 
     def _requests(self, tables: Tables) -> list[str]:
@@ -107,6 +115,21 @@ class Books:
                 found.append(f"{pod.name} has ended with {replica.in_flight} attempts")
             if pod.running and (pod.node is None or pod.node.gone_ps is not None):
                 found.append(f"{pod.name} runs on no node")
+        return found
+
+    def _endpoints(self) -> list[str]:
+        """The gateway may be late with what pods do, by the longest propagation there is, and no more."""
+        found = []
+        simulation = self.simulation
+        spread = simulation.loaded.scenario.cluster.cold_start.endpoint_propagation
+        late_ps = round(spread.quantile_s(1 - 1e-12) * 10**12) + 1
+        by_name = {pod.name: pod for pod in self.pods}
+        for endpoint in simulation.gateway.ready_endpoints():
+            pod = by_name[endpoint.name]
+            if pod.gone_ps is not None and simulation.clock.now - pod.gone_ps > late_ps:
+                found.append(f"{pod.name} has gone and the gateway sends to it")
+            if pod.endpoint == "listed" and endpoint.replica is not pod.replica:
+                found.append(f"the gateway sends to a process of {pod.name} that has ended")
         return found
 
     def _nodes(self) -> list[str]:

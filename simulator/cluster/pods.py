@@ -144,7 +144,7 @@ class Pod:
         self.gpu_temperature_c: float | None = None
         self.partitions: list[int] = []
         self.life: Process | None = None  # of the start, later of the termination
-        self.endpoint: Literal["none", "listed", "leaving", "left"] = "none"
+        self.endpoint: Literal["none", "listed", "stale", "leaving", "left"] = "none"
 
     @property
     def active(self) -> bool:

@@ -159,3 +159,25 @@ def test_a_pod_deleted_while_it_reads_frees_the_link(world):
     left = next(iter(w.cluster.pods()))
     assert left.node.storage.active == 0
     assert list(took(w, "WeightsLoaded")) == [left.name]
+
+
+def test_a_pod_deleted_just_after_a_crash_leaves_the_gateway(world):
+    w = world(pools=node(), initial="ready")
+    w.cluster.start(1)
+    w.at(10, lambda: w.cluster.crash(w.cluster.pods()[0], Cause.CUT_FAILURE, "Error"))
+    w.scale_at(11, 0)
+    w.run(20)
+    assert w.gateway.endpoints == {}
+
+
+def test_a_restart_that_overtakes_the_news_of_the_crash(world):
+    fast = dict.fromkeys(("process_start", "weights", "compile_cached", "graph_capture"), 0)
+    w = world(
+        pools=node(), cold={**fast, "endpoint_propagation": {"min": 0, "max": 3}}, initial="ready", seed=2
+    )
+    w.cluster.start(1)
+    first = w.cluster.pods()[0].replica
+    w.at(10, lambda: w.cluster.crash(w.cluster.pods()[0], Cause.CUT_FAILURE, "Error"))
+    w.run(20)
+    assert w.gateway.endpoints["vllm-0"] is w.cluster.pods()[0].replica
+    assert w.cluster.pods()[0].replica is not first
