@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
-from functools import cache
+from collections.abc import Callable, Iterator
+from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any, Final
 
 from simulator import __version__
 from simulator.attempts import Attempt, request_id_of
-from simulator.autoscaling.autoscaler import Services
+from simulator.autoscaling.autoscaler import Knowledge, Services
+from simulator.autoscaling.engine_rate import EngineLimits, best_rate
 from simulator.autoscaling.exporters import PodExporters, gateway_exporter
 from simulator.autoscaling.floors import Floors
 from simulator.autoscaling.latencies import Latencies, ServerLatencies
@@ -42,7 +43,7 @@ from simulator.interrupts import deferred_signals
 from simulator.metrics.facts import PoolLedger, RunFacts, StepTimeTrust
 from simulator.metrics.summary import SUMMARY_COLUMNS, summarise
 from simulator.outcomes import Cause
-from simulator.resolve import ReplicaPlan, pool_prices
+from simulator.resolve import ReplicaPlan, pool_prices, resolve_replica
 from simulator.timeline import TimelineSampler
 from simulator.units import to_ps, to_s
 from simulator.versions import resolve_versions, rollout_bounds
@@ -52,9 +53,10 @@ if TYPE_CHECKING:
     from simulator.attempts import AttemptListener
     from simulator.autoscaling.autoscaler import Autoscaler
     from simulator.cluster.pods import Pod
-    from simulator.engines.protocol import ItlSink
+    from simulator.engines.protocol import ItlSink, StepTime
     from simulator.records.recorder import Recorder
     from simulator.scenario.load import LoadedScenario
+    from simulator.workload.request import RequestSpec
 
 ProgressCallback = Callable[[float, int], None]
 """Called now and then with (simulated seconds, requests so far)."""
@@ -294,7 +296,28 @@ class Simulation:
             sink=self.recorder,
             resources=cache(self._metrics_server),
         )
-        return make_autoscalers(self.loaded, services)
+        knowledge = Knowledge(self._engine_rate, self._arrivals, self.plan.gpus)
+        return make_autoscalers(self.loaded, services, knowledge)
+
+    def _engine_rate(self, input_tokens: float, output_tokens: float, ttft_s: float, itl_s: float) -> float:
+        engine = self.plan.engine
+        limits = EngineLimits(
+            engine.max_num_seqs,
+            engine.max_num_batched_tokens,
+            (engine.num_gpu_blocks - 1) * engine.block_size,
+        )
+        return best_rate(self._planning_times, limits, input_tokens, output_tokens, ttft_s, itl_s)
+
+    @cached_property
+    def _planning_times(self) -> StepTime:
+        """The replicas' step times again: what planners ask must not count among the steps of the run."""
+        return resolve_replica(self.loaded).step_time.step_time
+
+    def _arrivals(self) -> Iterator[RequestSpec]:
+        scenario = self.loaded.scenario
+        return WorkloadSource(
+            scenario.workload, self._draws, self._duration_ps, self.loaded.base_dir
+        ).arrivals()
 
     def _metrics_server(self) -> MetricsServer:
         config, template = self.loaded.scenario.fleet.resource_metrics, pod_template(self.loaded.deployment)
@@ -379,10 +402,7 @@ def digest(loaded: LoadedScenario) -> str:
     parts: dict[str, Any] = {
         "scenario": loaded.scenario.model_dump(mode="json"),
         "vllm": loaded.vllm.model_dump(mode="json"),
-        "policies": [
-            None if entry.manifest is None else entry.manifest.model_dump(mode="json")
-            for entry in loaded.policies
-        ],
+        "policies": [entry.data() for entry in loaded.policies],
         "deployment": None if loaded.deployment is None else loaded.deployment.model_dump(mode="json"),
     }
     text = json.dumps(parts, sort_keys=True, default=str)

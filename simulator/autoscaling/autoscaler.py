@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from simulator.cluster.pods import Pod
     from simulator.draws import Draws
     from simulator.records.sink import RecordSink
+    from simulator.workload.request import RequestSpec
 
 
 class Autoscaler(Protocol):
@@ -163,3 +164,19 @@ class Services:
     draws: Draws
     sink: RecordSink
     resources: Callable[[], MetricsServer] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Knowledge:
+    """What only planners know beside the metrics.
+
+    Attributes:
+        engine_rate: requests a second that one engine serves, from its step times: by mean input and output tokens, and
+            the limits of TTFT and of the time between tokens, in seconds.
+        arrivals: the run's requests in time order.
+        gpus: of one replica.
+    """
+
+    engine_rate: Callable[[float, float, float, float], float]
+    arrivals: Callable[[], Iterable[RequestSpec]]
+    gpus: int

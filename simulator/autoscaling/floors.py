@@ -26,13 +26,19 @@ class Floors:
         """The largest floor; 0 without any."""
         return max(self._floors.values(), default=0)
 
-    def set(self, name: str, replicas: int) -> None:
-        """Set one's floor; 0 takes it away. Listeners hear of it when the largest floor has changed."""
+    def set(self, name: str, replicas: int) -> bool:
+        """Set one's floor; 0 takes it away. Listeners hear of it when the largest floor has changed.
+
+        Returns:
+            Whether it was another before.
+        """
         before = self.minimum
+        changed = self._floors.get(name, 0) != replicas
         self._floors[name] = replicas
         if self.minimum != before:
             for listener in self._listeners:
                 listener()
+        return changed
 
     def raised(self, minimum: int, maximum: int) -> int:
         """A scaler's minimum with the floors: not below its own, not above its maximum."""

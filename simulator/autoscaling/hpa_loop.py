@@ -9,7 +9,7 @@ others are taken to be as wanted. Resource and ContainerResource metrics come fr
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Container, Generator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from simulator.autoscaling.autoscaler import MetricsReader, Point, Services
     from simulator.autoscaling.hpa_spec import MetricSpec
     from simulator.cluster.pods import Pod
-    from simulator.scenario.autoscaling import HpaPolicy
+    from simulator.scenario.autoscaling_kinds import HpaController as HpaControllerSection
 
 _TOLD_OTHERWISE: Final = ("SucceededRescale", "SucceededGetScale", "ReadyForNewScale")
 """Reasons of AbleToScale that every quiet pass and every rescale brings; the rescale has its own event."""
@@ -50,6 +50,7 @@ def validate_metrics(
     template: PodTemplate | None,
     *,
     manifest: Path | None = None,
+    served: Container[str] = (),
 ) -> None:
     """Refuse a manifest whose metrics nothing in the simulation has.
 
@@ -58,11 +59,14 @@ def validate_metrics(
         reader: where all but resources are read.
         template: the pods' containers, where there is a metrics-server.
         manifest: the autoscaler's file, for the message.
+        served: External metrics that another metrics server answers.
 
     Raises:
         ScenarioError: names the metric's key and what there is.
     """
     for index, metric in enumerate(metrics):
+        if metric.type == "External" and metric.name in served:
+            continue
         if metric.type in ("Resource", "ContainerResource"):
             reason = _resource_problem(metric, template)
         else:
@@ -140,7 +144,7 @@ def _pod(pod: Pod, template: PodTemplate) -> types.Pod:
     )
 
 
-def controller(policy: HpaPolicy) -> HpaController:
+def controller(policy: HpaControllerSection) -> HpaController:
     """The controller that a scenario describes.
 
     Raises:
@@ -171,6 +175,7 @@ class HpaLoop:
         policy: the controller's flags.
         manifest: the autoscaler's file, for error messages.
         ambiguous: whether another HorizontalPodAutoscaler selects the same pods.
+        external: External metrics that another metrics server answers, by name: the reading at an instant.
 
     Raises:
         ScenarioError: the spec names a metric that nothing exports.
@@ -183,15 +188,17 @@ class HpaLoop:
         services: Services,
         name: str,
         spec: HpaSpec,
-        policy: HpaPolicy,
+        policy: HpaControllerSection,
         *,
         manifest: Path | None = None,
         ambiguous: bool = False,
+        external: Mapping[str, Callable[[int], types.Reading]] | None = None,
     ) -> None:
+        self._external: Final = external or {}
         of_resources = any(metric.type in ("Resource", "ContainerResource") for metric in spec.metrics)
         self._resources = services.resources() if of_resources and services.resources is not None else None
         template = None if self._resources is None else self._resources.template
-        validate_metrics(spec.metrics, services.metrics, template, manifest=manifest)
+        validate_metrics(spec.metrics, services.metrics, template, manifest=manifest, served=self._external)
         self._template = template or PodTemplate()
         self.name = name
         self.state = HpaState()
@@ -251,6 +258,8 @@ class HpaLoop:
         return decision
 
     def _reading(self, metric: MetricSpec, pods: tuple[Pod, ...]) -> types.Reading:
+        if metric.type == "External" and metric.name in self._external:
+            return self._external[metric.name](self._env.now)
         if metric.type in ("Resource", "ContainerResource"):
             assert self._resources is not None
             return self._resources.usage(self._env.now)

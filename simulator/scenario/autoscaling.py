@@ -1,8 +1,8 @@
 """Who sets the number of replicas, and how metrics get to them.
 
-Several policies may act on one Deployment. A *scaler* (``hpa``) writes its size; the last write stands, as in a
-cluster. A *floor* does not write a size: it raises the minimum of every scaler, the way a CronJob that patches
-``minReplicas`` does. Without a scaler the size is ``fleet.replicas`` or the floor, whichever is larger.
+Several policies may act on one Deployment. A *scaler* (``hpa``, ``keda``, ...) writes its size; the last write
+stands, as in a cluster. A *floor* does not write a size: it raises the minimum of every scaler, the way a CronJob that
+patches ``minReplicas`` does. Without a scaler the size is ``fleet.replicas`` or the floor, whichever is larger.
 """
 
 from __future__ import annotations
@@ -11,8 +11,19 @@ from typing import Annotated, Final, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
-from simulator.scenario.quantities import DurationS, Fraction, PositiveDurationS, Section
-from simulator.scenario.spread import Spread, SpreadS
+from simulator.scenario.autoscaling_kinds import (
+    DynamoPolicy,
+    ForecastPolicy,
+    HpaController,
+    KedaPolicy,
+    KnativePolicy,
+    PerfectPolicy,
+    RayServePolicy,
+    SageMakerPolicy,
+    StandbyPolicy,
+    WvaPolicy,
+)
+from simulator.scenario.quantities import DurationS, PositiveDurationS, Section
 
 _METRICS: Final = {
     "gpu_utilization": "DCGM_FI_DEV_GPU_UTIL",
@@ -33,7 +44,7 @@ class Scrape(Section):
     """Names that manifests use, mapped to what targets export; added to gpu_utilization and request_queue_depth."""
 
 
-class HpaPolicy(Section):
+class HpaPolicy(HpaController):
     """A HorizontalPodAutoscaler and the kube-controller-manager that runs it."""
 
     kind: Literal["hpa"]
@@ -41,25 +52,6 @@ class HpaPolicy(Section):
     """Name in events; the manifest's unless given."""
     manifest: str
     """Path of an autoscaling/v2 HorizontalPodAutoscaler manifest, relative to the scenario."""
-    version: str = "1.37"
-    """Kubernetes release whose controller decides, 1.23 to 1.37."""
-    sync_period: PositiveDurationS = 15.0
-    """--horizontal-pod-autoscaler-sync-period."""
-    pass_duration: SpreadS = Spread(min=0.01, max=0.05)
-    """How long one pass of the controller takes (our estimate). The next begins a sync period after its end, so
-    passes drift against 15 s policy periods, as real ones do."""
-    tolerance: Fraction = 0.1
-    """--horizontal-pod-autoscaler-tolerance."""
-    downscale_stabilization: DurationS = 300.0
-    """--horizontal-pod-autoscaler-downscale-stabilization."""
-    cpu_initialization_period: DurationS = 300.0
-    """--horizontal-pod-autoscaler-cpu-initialization-period."""
-    initial_readiness_delay: DurationS = 30.0
-    """--horizontal-pod-autoscaler-initial-readiness-delay."""
-    scale_to_zero: bool | None = None
-    """Feature gate HPAScaleToZero; unless given, as in the release (on from 1.37)."""
-    configurable_tolerance: bool | None = None
-    """Feature gate HPAConfigurableTolerance; unless given, as in the release (on from 1.35)."""
 
 
 class CronEntry(Section):
@@ -99,7 +91,20 @@ class CronFloorPolicy(Section):
         return self
 
 
-AutoscalerPolicy = Annotated[HpaPolicy | CronFloorPolicy, Field(discriminator="kind")]
+AutoscalerPolicy = Annotated[
+    HpaPolicy
+    | KedaPolicy
+    | KnativePolicy
+    | RayServePolicy
+    | SageMakerPolicy
+    | WvaPolicy
+    | DynamoPolicy
+    | PerfectPolicy
+    | CronFloorPolicy
+    | ForecastPolicy
+    | StandbyPolicy,
+    Field(discriminator="kind"),
+]
 """One autoscaler, told apart by ``kind``."""
 
 

@@ -7,37 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from simulator.scenario.autoscaling import AutoscalerPolicy, HpaPolicy
+from simulator.scenario.autoscaling import AutoscalerPolicy
 from simulator.scenario.engine import EngineSection
 from simulator.scenario.errors import ScenarioError
-from simulator.scenario.manifests import (
-    DeploymentManifest,
-    HpaManifest,
-    load_deployment,
-    load_hpa,
-)
+from simulator.scenario.manifests import DeploymentManifest, load_deployment
 from simulator.scenario.overrides import apply_overrides
+from simulator.scenario.policy_files import LoadedPolicy, load_policy
 from simulator.scenario.schema import Scenario
 from simulator.scenario.validation import validate
 from simulator.scenario.vllm_config import VllmServeConfig, load_vllm_config, parse_vllm_config
 from simulator.scenario.yaml_source import YamlSource
-
-
-@dataclass(frozen=True)
-class LoadedPolicy:
-    """An autoscaling policy with the file that it names.
-
-    Attributes:
-        policy: the scenario's entry.
-        key: where the scenario has it.
-        manifest: what its file says, or None for a kind that names none.
-        path: the file, or None.
-    """
-
-    policy: AutoscalerPolicy
-    key: tuple[str | int, ...]
-    manifest: HpaManifest | None = None
-    path: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -113,10 +92,7 @@ def load_scenario(path: str | Path, overrides: Iterable[str] = ()) -> LoadedScen
 
 def _load_policy(policy: AutoscalerPolicy, source: YamlSource, index: int) -> LoadedPolicy:
     key = ("fleet", "autoscaling", "policies", index)
-    if isinstance(policy, HpaPolicy):
-        path = _named(source, policy.manifest, *key, "manifest")
-        return LoadedPolicy(policy, key, load_hpa(path), path)
-    return LoadedPolicy(policy, key)
+    return load_policy(policy, key, lambda name, *below: _named(source, name, *key, *below))
 
 
 def _named(source: YamlSource, name: str, *key: str | int) -> Path:
@@ -144,13 +120,12 @@ def _check_fit(loaded: LoadedScenario) -> Sequence[str]:
     notes: list[str] = []
     deployment = loaded.deployment
     for loaded_policy in loaded.policies:
-        hpa = loaded_policy.manifest
-        if hpa is None or deployment is None:
-            continue
-        target = hpa.spec.scale_target_ref
-        if target.kind == "Deployment" and target.name != deployment.metadata.name:
+        notes.extend(loaded_policy.notes)
+        scaled = loaded_policy.deployment
+        if deployment is not None and scaled is not None and scaled != deployment.metadata.name:
+            what = "HPA" if loaded_policy.policy.kind in ("hpa", "wva") else "ScaledObject"
             raise loaded.error(
-                f"the HPA scales Deployment {target.name!r}, but the deployment's manifest is "
+                f"the {what} scales Deployment {scaled!r}, but the deployment's manifest is "
                 f"{deployment.metadata.name!r}",
                 *loaded_policy.key,
                 "manifest",
