@@ -10,7 +10,6 @@ from collections.abc import Generator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from simpy import Event
 
 from simulator.billing import usd
@@ -130,7 +129,7 @@ class TimelineSampler:
             running,
             waiting,
             running / len(usage) if usage else None,
-            float(np.mean(usage)) if usage else None,
+            sum(usage) / len(usage) if usage else None,
             max(usage) if usage else None,
             busy_ps / serving_ps if serving_ps else None,
             self._gpu_memory_used_bytes if usage else None,
