@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any
 
 import typer
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from simulator.command import plain_endings
 from simulator.comparison import MEASURES, Comparison, compare
 from simulator.runs import replicate
 from simulator.scenario.errors import ScenarioError
 from simulator.scenario.load import LoadedScenario, load_scenario
 from simulator.statistics.intervals import Interval
-
-EXIT_BAD_INPUT: Final = 2
-EXIT_INTERRUPTED: Final = 130
 
 
 def main(
@@ -35,7 +32,7 @@ def main(
     out: Annotated[Path | None, typer.Option(help="Write the figures to this JSON file.")] = None,
 ) -> None:
     """Run scenarios in paired replications: SLO misses, lost requests, dollars, each with a 95 % interval."""
-    try:
+    with plain_endings():
         loaded = [load_scenario(path) for path in scenarios]
         first = 0 if base is None else _position(scenarios, base)
         names = [each.scenario.name for each in loaded]
@@ -44,12 +41,6 @@ def main(
         _same_traffic(loaded, first)
         used = loaded[first].scenario.seed if seed is None else seed
         results = replicate(loaded, seed=used, replications=replications, jobs=jobs)
-    except ScenarioError as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise typer.Exit(EXIT_BAD_INPUT) from None
-    except KeyboardInterrupt:
-        print("interrupted; nothing was written", file=sys.stderr)
-        raise typer.Exit(EXIT_INTERRUPTED) from None
     summaries = dict(zip(names, results, strict=True))
     compared = compare(summaries, names[first])
     _print(compared, names[first], replications, used)

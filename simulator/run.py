@@ -2,33 +2,18 @@
 
 from __future__ import annotations
 
-import signal
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
-from typing import Annotated, Final, NoReturn
+from typing import Annotated
 
 import typer
 from rich.console import Console
 
-from simulator.records.results import ResultsError
+from simulator.command import EXIT_SLO_MISSED, plain_endings
 from simulator.report.console import print_summary
 from simulator.report.progress import RunProgress
 from simulator.report.text import verdict
 from simulator.runs import run_to_folder
-from simulator.scenario.errors import ScenarioError
 from simulator.scenario.load import load_scenario
-
-EXIT_BAD_INPUT: Final = 2
-EXIT_SLO_MISSED: Final = 3
-EXIT_INTERRUPTED: Final = 130
-EXIT_TERMINATED: Final = 143
-
-
-class _Terminated(BaseException):
-    """SIGTERM came."""
 
 
 def main(
@@ -50,13 +35,13 @@ def main(
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress bar, no summary.")] = False,
 ) -> None:
     """Simulate a scenario: summary on the console; tables, plots and report.html in the results folder."""
-    try:
+    with plain_endings():
         loaded = load_scenario(scenario, change or ())
         folder = out if out is not None else Path("results") / loaded.scenario.name
         progress = RunProgress(
             loaded.scenario.duration, Console(stderr=True), label=loaded.scenario.name, quiet=quiet
         )
-        with _sigterm_raises(), progress:
+        with progress:
             summary = run_to_folder(
                 loaded,
                 folder,
@@ -66,35 +51,10 @@ def main(
                 jobs=jobs,
                 progress=progress.update,
             )
-    except (ScenarioError, ResultsError) as error:
-        _stop(f"error: {error}", EXIT_BAD_INPUT)
-    except KeyboardInterrupt:
-        _stop("interrupted; nothing was written", EXIT_INTERRUPTED)
-    except _Terminated:
-        _stop("terminated; nothing was written", EXIT_TERMINATED)
     if not quiet:
         print_summary(summary, Console(), folder=folder)
     if fail_on_slo and not verdict(summary)[0]:
         raise typer.Exit(EXIT_SLO_MISSED)
-
-
-@contextmanager
-def _sigterm_raises() -> Iterator[None]:
-    """What a run leaves behind when it is told to end, as in a batch queue, is what it leaves on Ctrl-C: nothing."""
-
-    def end(_signal: int, _frame: FrameType | None) -> NoReturn:
-        raise _Terminated
-
-    before = signal.signal(signal.SIGTERM, end)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-def _stop(message: str, code: int) -> NoReturn:
-    print(message, file=sys.stderr)
-    raise typer.Exit(code)
 
 
 if __name__ == "__main__":

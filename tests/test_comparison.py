@@ -12,6 +12,7 @@ import yaml
 from typer.testing import CliRunner
 
 from simulator import compare as command
+from simulator.command import EXIT_BAD_INPUT
 from simulator.comparison import compare
 from tests import small
 
@@ -68,7 +69,7 @@ def test_the_command_prints_and_writes(tmp_path: Path) -> None:
 def test_other_traffic_is_refused(tmp_path: Path) -> None:
     one, two = write(tmp_path, "one"), write(tmp_path, "two", duration="50s")
     result = invoke(one, two)
-    assert result.exit_code == command.EXIT_BAD_INPUT
+    assert result.exit_code == EXIT_BAD_INPUT
 
 
 def test_workers_change_nothing(tmp_path: Path) -> None:

@@ -12,6 +12,8 @@ CAUSES = {
     "cut_spot_reclaim": "stream cut by a spot reclaim",
     "cut_termination": "stream cut by a stopped pod (scale-down, rollout)",
     "cut_failure": "stream cut by a crashed pod",
+    "cut_partition": "stream cut by a network partition",
+    "unreachable": "pod unreachable (503)",
     "timeout_ttft": "client timeout: first token",
     "timeout_attempt": "client timeout: attempt",
     "timeout_request": "client timeout: whole request",
@@ -25,6 +27,8 @@ SHORT_CAUSES = {
     "cut_spot_reclaim": "cut: spot reclaim",
     "cut_termination": "cut: pod stopped",
     "cut_failure": "cut: pod crashed",
+    "cut_partition": "cut: network partition",
+    "unreachable": "pod unreachable",
     "timeout_ttft": "timeout: TTFT",
     "timeout_attempt": "timeout: attempt",
     "timeout_request": "timeout: request",
@@ -37,6 +41,16 @@ OUTCOMES = {
     "rejected": "rejected",
     "failed": "failed",
     "in_flight": "in flight at the end",
+}
+COST_LINES = {
+    "serving": "ready pods",
+    "starting": "starting",
+    "idle": "idle",
+    "terminating": "terminating",
+    "rounding": "billed beyond use",
+    "unused_commitment": "unused commitment",
+    "node_overhead": "node overhead",
+    "fallback_api": "fallback API",
 }
 LATENCIES = {
     "ttft_s": ("TTFT", "time to first token"),

@@ -10,7 +10,6 @@ closed form when they have to be done: at that alarm, or before an abort.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Final
 
 from simulator.engines.protocol import (
@@ -82,13 +81,7 @@ class SkippingEngine(QuietRounds):
             KeyError: no such request, or it has ended.
         """
         seq = self._requests.pop(request_id)
-        if self._pass_over_ps is not None and self._pass_over_ps < now:
-            self._next_ps = self._pass_over_ps
-            self._process_output(self._pass_over_ps, [])
-        was_quiet = self._quiet > 0 or self._pass_over_ps is not None
-        if self._quiet:
-            self._skip(self._rounds_before(now))
-        self._gaps.flush()
+        was_quiet = self._break_off(now)
         if seq.status == QUEUED:
             self._num_waiting_in_queue -= 1
             seq.status = FINISHED
@@ -105,6 +98,25 @@ class SkippingEngine(QuietRounds):
         elif was_quiet:
             self._set_alarm(now)
         return generated
+
+    def retime(self, step_time: StepTime, now: int) -> None:
+        """Steps launched from ``now`` on take other times: the stretch ends, and another begins with them."""
+        was_quiet = self._break_off(now)
+        self._step_time = step_time
+        self._decode_terms.clear()
+        if was_quiet:
+            self._set_alarm(now)
+
+    def _break_off(self, now: int) -> bool:
+        """Do the quiet rounds before ``now``; whether the engine was in a stretch, and needs its alarm set anew."""
+        if self._pass_over_ps is not None and self._pass_over_ps < now:
+            self._next_ps = self._pass_over_ps
+            self._process_output(self._pass_over_ps, [])
+        was_quiet = self._quiet > 0 or self._pass_over_ps is not None
+        if self._quiet:
+            self._skip(self._rounds_before(now))
+        self._gaps.flush()
+        return was_quiet
 
     def next_time(self) -> int | None:
         """The next instant at which something is decided; None while idle."""
@@ -162,21 +174,14 @@ class SkippingEngine(QuietRounds):
             busy_ps += oldest.gpu_ps
             tokens += oldest.tokens
         busy_ps += sum(max(0, min(t - b.start_ps, b.gpu_ps)) for b in in_flight)
-        return EngineSnapshot(
-            time_ps=t,
-            running=len(scheduler.running),
-            waiting=len(scheduler.waiting) + self._num_waiting_in_queue,
-            kv_blocks_used=blocks,
-            kv_blocks_total=pool.num_usable,
-            counters=replace(
-                counters,
-                steps=steps,
-                busy_ps=busy_ps,
-                generation_tokens=tokens,
-                prefix_cache_queries=scheduler.prefix_cache_queries,
-                prefix_cache_hits=scheduler.prefix_cache_hits,
-            ),
-        )
+        now = counters.copy()
+        now.steps = steps
+        now.busy_ps = busy_ps
+        now.generation_tokens = tokens
+        now.prefix_cache_queries = scheduler.prefix_cache_queries
+        now.prefix_cache_hits = scheduler.prefix_cache_hits
+        waiting = len(scheduler.waiting) + self._num_waiting_in_queue
+        return EngineSnapshot(t, len(scheduler.running), waiting, blocks, pool.num_usable, now)
 
     # --- one loop of vLLM's engine core -----------------------------------------------------------------
 
