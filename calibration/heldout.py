@@ -2,7 +2,7 @@
 
     python -m calibration.heldout --tables DIR
 
-Four tables:
+Five tables:
 
 1. LLMServingSim's operator tables: error of refits without whole rows (each number of requests, each chunk
    size in turn) and without every second column (contexts), by regime. Bars: median 2.5 %, p90 7 %.
@@ -10,7 +10,8 @@ Four tables:
    measured number of columns.
 3. Two measurements of one GPU: profiles of the RTX PRO 6000 from aiconfigurator's grids against those from
    LLMServingSim's tables of the very model, steps of a fixed grid (needs the package).
-4. Steps of a running vLLM on H100 that nothing was fitted to, by trace. Bar for pure decode: median 10 %.
+4. Batches of contexts that differ, LLMServingSim's: every second length held out, beside contexts of the same mean.
+5. Steps of a running vLLM on H100 that nothing was fitted to, by trace. Bar for pure decode: median 10 %.
 """
 
 from __future__ import annotations
@@ -31,7 +32,8 @@ from calibration.compose import (
     operator_tables,
 )
 from calibration.fitting import Floats
-from calibration.operator_tables import OperatorTables, TablesError
+from calibration.operator_tables import OperatorTables, TablesError, read_csv
+from calibration.spread_contexts import excess_ns
 from calibration.step_samples import TRACES, errors_by_regime
 from simulator.catalog import CatalogError, find_gpu, find_model
 from simulator.step_time.roofline import relative_errors
@@ -39,6 +41,7 @@ from simulator.step_time.roofline import relative_errors
 MEDIAN_BAR: Final = 2.5
 P90_BAR: Final = 7.0
 STEPS_BAR: Final = 10.0
+_BELOW_ANY_KNEE: Final = 100_000
 _GRID_GPUS: Final = ("A100-80GB-SXM", "H100-SXM", "H200-SXM")
 
 
@@ -131,8 +134,26 @@ def source_differences(tables: Path) -> list[list[str]]:
     return rows
 
 
+def spread_errors(tables: Path) -> list[list[str]]:
+    """Rows of the fourth table: GPU, model, degree, batches, what is taken, rows, median, p90, bias."""
+    rows = []
+    root = tables / "llmservingsim" if (tables / "llmservingsim").is_dir() else tables
+    for file in sorted(root.glob("*/*/*/bf16/tp*/skew.csv*")):
+        parts = file.relative_to(root).parts
+        skew = read_csv(file.parent, "skew")
+        skew = skew[(skew.regime == "pure") | (skew.n * skew.kv_big + skew.kp <= _BELOW_ANY_KNEE)]
+        for regime, batches in skew.groupby("regime"):
+            out = batches.kvs.isin(sorted(batches.kvs.unique())[1::2])
+            test = batches[out]
+            excess = test.n.map(excess_ns(batches[~out])).fillna(0.0) * (test.kv_big - test.kv_mean) / 1e3
+            for what, predicted in (("mean", test.t_mean_us), ("mean and longest", test.t_mean_us + excess)):
+                cells = _cells(predicted / test.t_skew_us - 1.0)[2]
+                rows.append([parts[0], parts[2], parts[4][2:], str(regime), what, *cells])
+    return rows
+
+
 def step_errors(tables: Path) -> list[list[str]]:
-    """Rows of the fourth table: trace, degree, regime, steps, median, p90, bias, verdict."""
+    """Rows of the fifth table: trace, degree, regime, steps, median, p90, bias, verdict."""
     rows = []
     for trace, (_, tp) in TRACES.items():
         for regime, errors in errors_by_regime(tables, trace).items():
@@ -174,6 +195,12 @@ def main(tables: Annotated[Path, typer.Option(help="folder of operator tables an
             "RTX PRO 6000 from aiconfigurator's grids against LLMServingSim's tables of the model, mean %",
             ["model", "TP", "pure decode", "pure prefill", "mixed"],
             source_differences(tables),
+        )
+        _print(
+            console,
+            "Batches of contexts that differ, every second length held out",
+            ["GPU", "model", "TP", "regime", "known", *measures],
+            spread_errors(tables),
         )
         _print(
             console,

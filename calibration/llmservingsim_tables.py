@@ -8,7 +8,8 @@ each operator's GPU time is recorded. Files of one GPU, model, dtype and tensor-
 - ``per_sequence.csv``: output head and sampler against sequences;
 - ``attention.csv``: one prefill chunk behind ``kv_prefill`` cached tokens beside ``n_decode`` requests with
   ``kv_decode`` cached tokens each, one layer;
-- ``skew.csv``: the same with unequal contexts (``t_skew_us``) against equal ones of the same mean.
+- ``skew.csv``: the same with unequal contexts (``t_skew_us``) against equal ones of the same mean; see
+  `calibration.spread_contexts`.
 
 They were measured on one GPU with a degree's share of the heads, so communication is not in them: it is added
 from aiconfigurator's tables. Experts split over GPUs were not measured: the time of degree 1 times the ratio
@@ -33,6 +34,7 @@ from calibration.experts import measured_experts, visited_experts_us
 from calibration.fitting import Floats, fit_line, fit_nonnegative, hat_basis, rounded, select_knots
 from calibration.measured_terms import HeldOut, MeasuredTerms, decode_us, mixed_us, prefill_us
 from calibration.operator_tables import OperatorTables, TablesError, read_csv
+from calibration.spread_contexts import table_scale, unsplit_from, with_spread_decode, with_spread_mixed
 from simulator.catalog import Gpu, ModelShape
 from simulator.step_time.profile import (
     DecodeAttention,
@@ -88,6 +90,7 @@ class LlmServingSimTables:
         kv_cache_tokens: int,
         operators: OperatorTables | None,
     ) -> None:
+        self.gpu = gpu
         self.shape = shape
         self.tp = tp
         self.kv_cache_tokens = kv_cache_tokens
@@ -162,6 +165,7 @@ class LlmServingSimTables:
         self._prefill_error(held_out)
         mixed = self._fit_mixed(self.mixed_rows, prefill)
         self._mixed_error(held_out)
+        decode, mixed = self._with_spread(decode, mixed)
         dense_keep = select_knots(self.tokens, self.dense_us, _KNOT_TOLERANCE)
         keep = select_knots(self.sequences, self.sequence_us, _KNOT_TOLERANCE)
         return MeasuredTerms(
@@ -199,13 +203,11 @@ class LlmServingSimTables:
             us = mine.time_us.to_numpy(dtype=np.float64)
             rest = float(self._rest_us(np.array([n]), np.array([n]))[0])
             lines.append(fit_line(mine.kv_decode.to_numpy(dtype=np.float64) * n, us, 1.0 / (us + rest)))
-        heterogeneity = self._heterogeneity()
         return DecodeAttention(
             requests=requests,
             base_us=rounded([line.base for line in lines]),
             per_context_token_ns=rounded([line.slope * 1e3 for line in lines]),
             max_context_tokens=int(rows.kv_decode.max()),
-            heterogeneity=heterogeneity if heterogeneity is not None else 1.0,
         )
 
     def _decode_error(self, held_out: HeldOut) -> None:
@@ -218,13 +220,20 @@ class LlmServingSimTables:
                 "pure_decode", predicted + rest, out.time_us.to_numpy(dtype=np.float64) + rest, _STEP
             )
 
-    def _heterogeneity(self) -> float | None:
-        """Median ratio of skewed to equal contexts of the same mean, batches of 8 and more."""
+    def _with_spread(
+        self, decode: DecodeAttention, mixed: MixedAttention
+    ) -> tuple[DecodeAttention, MixedAttention]:
+        """The terms with what the longest context costs, where that was measured."""
         if self.skew is None:
-            return None
-        rows = self.skew[(self.skew.regime == "pure") & (self.skew.n >= 8)]
-        ratio = rows.t_skew_us / rows.t_mean_us
-        return round(max(float(ratio.median()), 1.0), 4)
+            return decode, mixed
+        alone, beside = (self.skew[self.skew.regime == regime] for regime in ("pure", "mixed"))
+        n, mean = (alone[name].to_numpy(dtype=np.float64) for name in ("n", "kv_mean"))
+        scale = table_scale(alone, decode_us(decode, n, n * mean))
+        first = unsplit_from(self.gpu, max(self.shape.kv_heads // self.tp, 1))
+        return (
+            with_spread_decode(decode, alone, scale, first),
+            with_spread_mixed(mixed, beside, scale, self.kv_cache_tokens),
+        )
 
     def _fit_prefill(self, rows: pd.DataFrame) -> PrefillAttention:
         chunks = sorted(int(c) for c in rows.prefill_chunk.unique())

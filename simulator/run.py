@@ -25,7 +25,12 @@ def main(
         typer.Option("--set", metavar="KEY=VALUE", help="Change a key, e.g. workload.0.arrivals.rate=12/s."),
     ] = None,
     replications: Annotated[int, typer.Option(min=1, help="Runs with other draws, for intervals.")] = 1,
-    jobs: Annotated[int | None, typer.Option(min=1, help="Worker processes for replications.")] = None,
+    profile_draws: Annotated[
+        int, typer.Option(min=0, metavar="K", help="Runs with other step times, within the profile's error.")
+    ] = 0,
+    jobs: Annotated[
+        int | None, typer.Option(min=1, help="Worker processes for replications and draws.")
+    ] = None,
     fail_on_slo: Annotated[bool, typer.Option("--fail-on-slo", help="Exit 3 if the SLO is missed.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress bar, no summary.")] = False,
 ) -> None:
@@ -38,7 +43,13 @@ def main(
         )
         with progress:
             summary = run_to_folder(
-                loaded, folder, seed=seed, replications=replications, jobs=jobs, progress=progress.update
+                loaded,
+                folder,
+                seed=seed,
+                replications=replications,
+                profile_draws=profile_draws,
+                jobs=jobs,
+                progress=progress.update,
             )
     if not quiet:
         print_summary(summary, Console(), folder=folder)

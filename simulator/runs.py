@@ -1,7 +1,7 @@
 """Runs a scenario, once or in replications, into a results folder or into memory.
 
-Replication 0 writes the records; the others contribute their summaries. Replications run in worker processes, and
-nothing of a result depends on how many.
+Replication 0 writes the records; the others contribute their summaries, and so do the draws of the profile, which
+repeat replication 0 with other step times. Both run in worker processes, and nothing of a result depends on how many.
 """
 
 from __future__ import annotations
@@ -22,10 +22,12 @@ from simulator.records.folder import ResultsFolder
 from simulator.records.recorder import Recorder
 from simulator.records.results import Results, read_results
 from simulator.report import write_report
+from simulator.resolve import resolve_replica
 from simulator.scenario.errors import ScenarioError
 from simulator.scenario.load import LoadedScenario, load_scenario
 from simulator.simulation import ProgressCallback, Simulation
-from simulator.statistics import combine
+from simulator.statistics import combine, draw_bands
+from simulator.step_time.perturb import uncertainty_of
 
 REPLICATIONS_FILE: Final = "replications.json"
 
@@ -36,6 +38,7 @@ def run(
     overrides: Iterable[str] = (),
     seed: int | None = None,
     replications: int = 1,
+    profile_draws: int = 0,
     jobs: int | None = None,
     progress: ProgressCallback | None = None,
 ) -> Results:
@@ -46,7 +49,8 @@ def run(
         overrides: assignments such as ``fleet.replicas=4``; only with a path.
         seed: of every draw; the scenario's own if None.
         replications: how many runs with other draws the summary's intervals rest on.
-        jobs: worker processes for replications; as many as there are cores if None.
+        profile_draws: how many runs with other step times, within the profile's error, the summary's bands rest on.
+        jobs: worker processes for replications and profile draws; as many as there are cores if None.
         progress: called now and then with (simulated seconds, requests so far) of the first replication.
 
     Raises:
@@ -54,7 +58,7 @@ def run(
     """
     loaded = scenario if isinstance(scenario, LoadedScenario) else load_scenario(scenario, overrides)
     recorder = _recorder(loaded, None)
-    summary, _ = _summary(loaded, recorder, seed, replications, jobs, progress)
+    summary, _ = _summary(loaded, recorder, seed, (replications, profile_draws), jobs, progress)
     return Results(recorder.tables(), summary, scenario_text(loaded))
 
 
@@ -64,6 +68,7 @@ def run_to_folder(
     *,
     seed: int | None = None,
     replications: int = 1,
+    profile_draws: int = 0,
     jobs: int | None = None,
     progress: ProgressCallback | None = None,
     on_report: Callable[[], None] | None = None,
@@ -75,7 +80,8 @@ def run_to_folder(
         folder: the results folder; an older one is replaced.
         seed: of every draw; the scenario's own if None.
         replications: how many runs with other draws the summary's intervals rest on.
-        jobs: worker processes for replications; as many as there are cores if None.
+        profile_draws: how many runs with other step times, within the profile's error, the summary's bands rest on.
+        jobs: worker processes for replications and profile draws; as many as there are cores if None.
         progress: called now and then with (simulated seconds, requests so far) of the first replication.
         on_report: called when the simulation is over and the report begins.
 
@@ -85,7 +91,8 @@ def run_to_folder(
     """
     with ResultsFolder(folder) as results:
         recorder = _recorder(loaded, results.staging)
-        summary, summaries = _summary(loaded, recorder, seed, replications, jobs, progress)
+        counts = replications, profile_draws
+        summary, summaries = _summary(loaded, recorder, seed, counts, jobs, progress)
         if on_report is not None:
             on_report()
         results.write_summary(summary, scenario_text(loaded))
@@ -113,7 +120,7 @@ def replicate(
     Raises:
         ScenarioError: the parts of a scenario do not fit together, or a trace is broken.
     """
-    tasks = [(loaded, seed, index) for loaded in scenarios for index in range(replications)]
+    tasks = [(loaded, seed, (index, None)) for loaded in scenarios for index in range(replications)]
     workers = min(len(tasks), jobs or os.cpu_count() or 1)
     if workers == 1:
         flat = [_replicate(*task) for task in tasks]
@@ -151,41 +158,61 @@ def _summary(
     loaded: LoadedScenario,
     recorder: Recorder,
     seed: int | None,
-    replications: int,
+    counts: tuple[int, int],
     jobs: int | None,
     progress: ProgressCallback | None,
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """The first replication's summary, with all replications' intervals beside; and each one's own."""
-    if replications <= 1:
-        summary = _simulate(loaded, recorder, seed, 0, progress)
+    """The first replication's summary, with intervals and bands beside; and each replication's own.
+
+    ``counts`` are the replications and the profile draws.
+    """
+    replications, profile_draws = counts
+    runs: list[tuple[int, int | None]] = [(index, None) for index in range(1, replications)]
+    runs += [(0, draw) for draw in range(profile_draws)]
+    if not runs:
+        summary = _simulate(loaded, recorder, seed, (0, None), progress)
         return summary, [summary]
-    workers = min(replications - 1, max(1, (jobs or os.cpu_count() or 1) - 1))
+    workers = min(len(runs), max(1, (jobs or os.cpu_count() or 1) - 1))
     one = partial(_replicate, loaded, seed)
     if jobs == 1:
-        first = _simulate(loaded, recorder, seed, 0, progress)
-        others: Sequence[dict[str, Any]] = [one(index) for index in range(1, replications)]
+        first = _simulate(loaded, recorder, seed, (0, None), progress)
+        others: Sequence[dict[str, Any]] = [one(which) for which in runs]
     else:
         with _workers(workers) as pool:
-            pending = pool.map(one, range(1, replications))
-            first = _simulate(loaded, recorder, seed, 0, progress)
+            pending = pool.map(one, runs)
+            first = _simulate(loaded, recorder, seed, (0, None), progress)
             others = list(pending)
-    summaries = [first, *others]
-    return {**first, "replications": combine(summaries)}, summaries
+    summaries = [first, *others[: max(replications - 1, 0)]]
+    summary = dict(first)
+    if replications > 1:
+        summary["replications"] = combine(summaries)
+    if profile_draws:
+        summary["profile_draws"] = draw_bands(others[len(summaries) - 1 :], _drawn_from(loaded))
+    return summary, summaries
 
 
-def _replicate(loaded: LoadedScenario, seed: int | None, index: int) -> dict[str, Any]:
-    return _simulate(loaded, _recorder(loaded, None), seed, index, None)
+def _drawn_from(loaded: LoadedScenario) -> str:
+    return uncertainty_of(resolve_replica(loaded).step_time.profile).source
+
+
+def _replicate(loaded: LoadedScenario, seed: int | None, which: tuple[int, int | None]) -> dict[str, Any]:
+    return _simulate(loaded, _recorder(loaded, None), seed, which, None)
 
 
 def _simulate(
     loaded: LoadedScenario,
     recorder: Recorder,
     seed: int | None,
-    replication: int,
+    which: tuple[int, int | None],
     progress: ProgressCallback | None,
 ) -> dict[str, Any]:
+    """One run: of a replication, and of a draw of the profile or of the profile as it is."""
+    replication, profile_draw = which
     try:
-        return Simulation(loaded, recorder, seed=seed, replication=replication).run(progress)
+        simulation = Simulation(
+            loaded, recorder, seed=seed, replication=replication, profile_draw=profile_draw
+        )
+        return simulation.run(progress)
     except ScenarioError as error:
         if error.file is not None or error.key is None:
             raise

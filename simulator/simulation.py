@@ -45,9 +45,10 @@ from simulator.metrics.summary import SUMMARY_COLUMNS, summarise
 from simulator.outcomes import Cause
 from simulator.pricing import PricedPool, price_notes, price_pools
 from simulator.resolve import ReplicaPlan, resolve_replica
+from simulator.step_time.validated import validated_errors
 from simulator.timeline import TimelineSampler
 from simulator.units import to_ps, to_s
-from simulator.versions import resolve_versions, rollout_bounds
+from simulator.versions import drawn_versions, resolve_versions, rollout_bounds
 from simulator.workload import WorkloadSource
 
 if TYPE_CHECKING:
@@ -79,13 +80,21 @@ class Simulation:
     """
 
     def __init__(
-        self, loaded: LoadedScenario, recorder: Recorder, *, seed: int | None = None, replication: int = 0
+        self,
+        loaded: LoadedScenario,
+        recorder: Recorder,
+        *,
+        seed: int | None = None,
+        replication: int = 0,
+        profile_draw: int | None = None,
     ) -> None:
         scenario = loaded.scenario
         self.loaded = loaded
         self.recorder = recorder
         self.seed = scenario.seed if seed is None else seed
         self._versions = resolve_versions(loaded)
+        if profile_draw is not None:
+            self._versions = drawn_versions(loaded, self._versions, self.seed, profile_draw)
         first = next(iter(self._versions.values()))
         self.plan: ReplicaPlan = first.plans[scenario.engine.gpu]
         cold_start, self._cold_start_note = with_measured_phases(
@@ -237,6 +246,10 @@ class Simulation:
                 known_error={
                     fit.regime.replace("_", " "): fit.mean_abs_pct / 100 for fit in trust.profile.fit_error
                 },
+                validated=tuple(
+                    entry.model_dump(exclude={"profile", "source"})
+                    for entry in validated_errors(trust.profile.name)
+                ),
                 out_of_range={
                     kind: count
                     for kind in trust.step_time.range_violations

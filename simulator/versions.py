@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from simulator.cluster.pods import PodSpec
 from simulator.cluster.rolling import Bounds
+from simulator.draws import Draws
 from simulator.resolve import ReplicaPlan, pod_spec, resolve_replica
 from simulator.scenario.errors import ScenarioError
 from simulator.scenario.vllm_config import parse_vllm_config
+from simulator.step_time import ProfileError
 from simulator.units import to_ps
 
 if TYPE_CHECKING:
@@ -137,3 +139,24 @@ def rollout_bounds(loaded: LoadedScenario) -> tuple[list[Bounds], list[int]]:
         manifest_s = 0 if spec is None else spec.min_ready_seconds
         min_ready_ps.append(to_ps(manifest_s if rollout.min_ready is None else rollout.min_ready))
     return bounds, min_ready_ps
+
+
+def drawn_versions(
+    loaded: LoadedScenario, versions: dict[str, VersionPlan], seed: int, draw: int
+) -> dict[str, VersionPlan]:
+    """The versions with step times of a draw of their profiles; the same in every replication.
+
+    Raises:
+        ScenarioError: nothing is known of a profile's error.
+    """
+    drawn: dict[int, dict[str, ReplicaPlan]] = {}  # versions with the same flags go on sharing their plans
+    try:
+        for version in versions.values():
+            if id(version.plans) not in drawn:
+                drawn[id(version.plans)] = {
+                    gpu: replace(plan, step_time=plan.step_time.drawn(Draws(seed), draw))
+                    for gpu, plan in version.plans.items()
+                }
+    except ProfileError as error:
+        raise loaded.error(str(error), "engine", "profile") from None
+    return {name: replace(version, plans=drawn[id(version.plans)]) for name, version in versions.items()}

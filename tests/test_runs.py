@@ -8,7 +8,9 @@ import pytest
 
 from simulator.records.results import read_results
 from simulator.runs import run, run_to_folder
+from simulator.scenario.errors import ScenarioError
 from simulator.scenario.load import load_scenario
+from simulator.step_time import dump_profile, shipped_profiles
 from tests.small import write
 
 SHORT = ["duration=20s"]
@@ -57,3 +59,29 @@ def test_progress_reaches_the_end(tmp_path: Path) -> None:
         pytest.approx(result.summary["run"]["duration_s"]),
         result.summary["requests"]["total"],
     )
+
+
+def test_draws_of_the_profile_are_bands_beside_the_run(tmp_path: Path) -> None:
+    loaded = load_scenario(write(tmp_path), SHORT)
+    plain = run(loaded).summary
+    summaries = [
+        run(loaded, profile_draws=3, replications=n, jobs=jobs).summary for n, jobs in ((1, 1), (2, 2))
+    ]
+    assert summaries[0]["profile_draws"] == summaries[1]["profile_draws"]  # the same traffic in every draw
+    assert {key: value for key, value in summaries[0].items() if key != "profile_draws"} == plain
+    drawn = summaries[0]["profile_draws"]
+    assert (drawn["draws"], drawn["coverage"]) == (3, 0.5)
+    tpot = drawn["latency"]["tpot_s"]["p50"]
+    assert tpot["low"] < tpot["median"] < tpot["high"]
+    assert 0.7 < tpot["low"] / plain["latency"]["tpot_s"]["p50"] < 1.3
+    assert summaries[1]["replications"]["replications"] == 2
+
+
+def test_a_profile_of_unknown_error_cannot_be_drawn(tmp_path: Path) -> None:
+    own = shipped_profiles()["h100-sxm--llama-3.1-8b--bf16--tp1"]
+    own = own.model_copy(update={"name": "mine", "source": "fitted profile"})
+    (tmp_path / "mine.yaml").write_text(dump_profile(own))
+    loaded = load_scenario(write(tmp_path), [*SHORT, "engine.profile=mine.yaml"])
+    with pytest.raises(ScenarioError, match="mine: states no uncertainty"):
+        run_to_folder(loaded, tmp_path / "out", profile_draws=2, jobs=1)
+    assert not (tmp_path / "out").exists()

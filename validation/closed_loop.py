@@ -37,6 +37,8 @@ def judge_points(setting: PointSetting, points: list[Point]) -> dict[str, Any]:
             "client and server as InferenceMAX's README has them"
             if is_inferencemax(setting)
             else "client and server unknown: equal lengths, vLLM's defaults",
+            "KV cache taken in 16 bits; a checkpoint of ModelOpt may ask newer releases for 8, which the points do "
+            "not state",
         ],
     }
     judged: list[dict[str, Any]] = []

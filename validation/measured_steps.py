@@ -51,8 +51,7 @@ def decode_steps(case: RunCase) -> pd.DataFrame:
         if prompts.any() or not running.any():
             continue
         done = (middle_s - first[running]) / (last[running] - first[running]) * (outputs[running] - 1)
-        context = int((inputs[running] + done).sum())
-        profile_ms = step_time.step_ps(int(running.sum()), context, ()) / _PS_PER_MS
+        profile_ms = _profile_ms(step_time, inputs[running] + done)
         steps = round((until_s - since_s) * 1e3 / profile_ms)
         if 1 <= steps <= _MOST_STEPS:
             rows.append((int(running.sum()), (until_s - since_s) * 1e3 / steps, profile_ms))
@@ -95,20 +94,26 @@ def steps_with_prompts(case: RunCase, cached_tokens: pd.Series) -> pd.DataFrame:
         if tokens + running.sum() > budget:
             continue
         done = (since_s - first[running]) / (last[running] - first[running]) * (outputs[running] - 1)
-        context = int((inputs[running] + done).sum())
         prompts = [(int(inputs[i] - cached[i]), int(cached[i])) for i in together]
-        rows.append(
-            _row(step_time, int(running.sum()), context, prompts, float(first[together].max() - since_s))
-        )
+        rows.append(_row(step_time, inputs[running] + done, prompts, float(first[together].max() - since_s)))
     return pd.DataFrame(rows, columns=["prompt_tokens", "decodes", "measured_ms", "profile_ms"])
 
 
 def _row(
-    step_time: StepTime, decodes: int, context: int, prompts: list[tuple[int, int]], both_s: float
+    step_time: StepTime, contexts: NDArray[np.float64], prompts: list[tuple[int, int]], both_s: float
 ) -> tuple[int, int, float, float]:
-    before_ms = step_time.step_ps(decodes, context, ()) / _PS_PER_MS
-    profile_ms = step_time.step_ps(decodes, context + decodes, prompts) / _PS_PER_MS
-    return sum(tokens for tokens, _ in prompts), decodes, both_s * 1e3 - before_ms, profile_ms
+    before_ms = _profile_ms(step_time, contexts)
+    profile_ms = _profile_ms(step_time, contexts + 1, prompts)
+    return sum(tokens for tokens, _ in prompts), len(contexts), both_s * 1e3 - before_ms, profile_ms
+
+
+def _profile_ms(
+    step_time: StepTime, contexts: NDArray[np.float64], prompts: Sequence[tuple[int, int]] = ()
+) -> float:
+    """The profile's time of a step that decodes behind these contexts, beside prompts."""
+    total = int(contexts.sum())
+    spread = max(int(len(contexts) * contexts.max()) - total, 0)
+    return step_time.step_ps(len(contexts), total, prompts, spread) / _PS_PER_MS
 
 
 def summary(steps: pd.DataFrame, column: str, bins: Sequence[int]) -> list[dict[str, Any]]:

@@ -255,7 +255,9 @@ class OracleRun:
         decodes = [name for name, n in tokens.items() if n == 1 and samples[name]]
         prefills = [(n, context[name]) for name, n in tokens.items() if n > 1 or not samples[name]]
         times = self.schedule.step_time
-        gpu_ps = times.step_ps(len(decodes), sum(context[name] for name in decodes), prefills)
+        contexts = [context[name] for name in decodes]
+        spread = len(contexts) * max(contexts, default=0) - sum(contexts)
+        gpu_ps = times.step_ps(len(decodes), sum(contexts), prefills, spread)
         host_ps = times.host_ps(len(tokens))
         if self.now < self.gpu_free_ps:
             self.gpu_free_ps += max(gpu_ps, host_ps)

@@ -68,20 +68,26 @@ class FactoredStepTime:
         self._first_ps = first_ps
 
     def step_ps(
-        self, decode_requests: int, decode_context_tokens: int, prefills: Sequence[tuple[int, int]]
+        self,
+        decode_requests: int,
+        decode_context_tokens: int,
+        prefills: Sequence[tuple[int, int]],
+        decode_spread_tokens: int = 0,
     ) -> int:
         first_ps, self._first_ps = self._first_ps, None
         if first_ps is not None:
             return first_ps
         factor = self._factors[kind_of(sum(tokens for tokens, _ in prefills))]
-        return round(self._base.step_ps(decode_requests, decode_context_tokens, prefills) * factor)
+        step = decode_requests, decode_context_tokens, prefills, decode_spread_tokens
+        return round(self._base.step_ps(*step) * factor)
 
     def host_ps(self, scheduled_requests: int) -> int:
         return self._base.host_ps(scheduled_requests)
 
-    def decode_terms(self, decode_requests: int) -> tuple[int, int]:
-        base_ps, per_token_ps = self._base.decode_terms(decode_requests)
-        return round(base_ps * self._factors[0]), round(per_token_ps * self._factors[0])
+    def decode_terms(self, decode_requests: int) -> tuple[int, int, int]:
+        factor = self._factors[0]
+        base_ps, per_context_ps, per_spread_ps = self._base.decode_terms(decode_requests)
+        return round(base_ps * factor), round(per_context_ps * factor), round(per_spread_ps * factor)
 
 
 class _DecodeTimes:
@@ -95,18 +101,19 @@ class _DecodeTimes:
 
     def observe(self, step: StepRecord) -> None:
         decodes: list[int] = []
-        context_tokens = 0
+        contexts: list[int] = []
         prefills: list[tuple[int, int]] = []
         for identifier, tokens, context in step.scheduled:
             request = request_id_of(identifier)
             if tokens == 1 and context >= self._prompts[request]:
                 decodes.append(request)
-                context_tokens += context
+                contexts.append(context)
             else:
                 prefills.append((tokens, context))
         if not step.scheduled:
             return
-        gpu_ps = self._step_time.step_ps(len(decodes), context_tokens, prefills)
+        spread = len(contexts) * max(contexts, default=0) - sum(contexts)
+        gpu_ps = self._step_time.step_ps(len(decodes), sum(contexts), prefills, spread)
         length_ps = max(gpu_ps, self._step_time.host_ps(len(step.scheduled)))
         self.seconds[decodes, kind_of(sum(tokens for tokens, _ in prefills))] += length_ps / PS_PER_S
         self.steps[decodes] += 1

@@ -23,25 +23,32 @@ _FIELDS: Final = tuple(field.name for field in fields(EngineRequest))
 
 @dataclass(frozen=True)
 class LinearStepTime:
-    """A step time that is linear in tokens and contexts; implements `simulator.engines.protocol.StepTime`."""
+    """A step time linear in tokens, contexts and spread; implements `simulator.engines.protocol.StepTime`."""
 
     base_ps: int
     per_token_ps: int
     per_context_token_ps: int
     host_base_ps: int
+    per_spread_token_ps: int = 0
 
     def step_ps(
-        self, decode_requests: int, decode_context_tokens: int, prefills: Sequence[tuple[int, int]]
+        self,
+        decode_requests: int,
+        decode_context_tokens: int,
+        prefills: Sequence[tuple[int, int]],
+        decode_spread_tokens: int = 0,
     ) -> int:
         tokens = decode_requests + sum(n for n, _ in prefills)
         context = decode_context_tokens + sum(c for _, c in prefills)
-        return self.base_ps + self.per_token_ps * tokens + self.per_context_token_ps * context
+        spread_ps = self.per_spread_token_ps * decode_spread_tokens
+        return self.base_ps + self.per_token_ps * tokens + self.per_context_token_ps * context + spread_ps
 
     def host_ps(self, scheduled_requests: int) -> int:
         return self.host_base_ps
 
-    def decode_terms(self, decode_requests: int) -> tuple[int, int]:
-        return self.base_ps + self.per_token_ps * decode_requests, self.per_context_token_ps
+    def decode_terms(self, decode_requests: int) -> tuple[int, int, int]:
+        base_ps = self.base_ps + self.per_token_ps * decode_requests
+        return base_ps, self.per_context_token_ps, self.per_spread_token_ps
 
 
 @dataclass(frozen=True)
@@ -123,6 +130,7 @@ def draw_schedule(seed: int, max_requests: int = 60, version: str = "0.32") -> S
             per_token_ps=rng.randrange(0, 50) * PS_PER_US,
             per_context_token_ps=rng.randrange(0, 2000) * 1000,
             host_base_ps=rng.choice([0, step_ps // 10, step_ps * 2]),
+            per_spread_token_ps=rng.choice([0, rng.randrange(0, 1000) * 1000]),
         )
         tick = 1
     gap_ps = rng.choice([0.0, 0.0, 0.5, 2.0] if crowded else [0.0, 0.5, 2.0, 8.0, 40.0]) * step_ps

@@ -297,7 +297,11 @@ class StepTime(Protocol):
     """How long one engine step takes (package `simulator.step_time`). All results are integer picoseconds."""
 
     def step_ps(
-        self, decode_requests: int, decode_context_tokens: int, prefills: Sequence[tuple[int, int]]
+        self,
+        decode_requests: int,
+        decode_context_tokens: int,
+        prefills: Sequence[tuple[int, int]],
+        decode_spread_tokens: int = 0,
     ) -> int:
         """GPU time of one step.
 
@@ -305,6 +309,8 @@ class StepTime(Protocol):
             decode_requests: requests that compute exactly one token behind a full context.
             decode_context_tokens: their contexts before the step (vLLM's num_computed_tokens), summed.
             prefills: (tokens scheduled, context before the step) of every other request.
+            decode_spread_tokens: by how much all contexts being as long as the longest would exceed
+                ``decode_context_tokens``; constant while the same requests decode.
         """
 
     def host_ps(self, scheduled_requests: int) -> int:
@@ -314,5 +320,8 @@ class StepTime(Protocol):
         step takes their sum.
         """
 
-    def decode_terms(self, decode_requests: int) -> tuple[int, int]:
-        """(base, per context token) of a pure decode step: ``step_ps(n, c, ()) == base + per_token * c``."""
+    def decode_terms(self, decode_requests: int) -> tuple[int, int, int]:
+        """(base, per context token, per spread token) of a pure decode step.
+
+        ``step_ps(n, c, (), s) == base + per_context_token * c + per_spread_token * s``.
+        """

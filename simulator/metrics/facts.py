@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from simulator.billing import ApiBill, Phase, Statement
 from simulator.billing.money import PS_PER_HOUR
@@ -71,6 +71,8 @@ class StepTimeTrust:
         known_error: relative error by regime (such as ``pure decode``: 0.04); empty if nobody measured it.
         out_of_range: steps outside the range that was measured, by what was exceeded.
         steps: engine steps in all.
+        validated: errors of runs with these step times against real ones, by case and regime
+            (`simulator.step_time.validated`); empty if there was none.
     """
 
     source: Literal["profile", "roofline"]
@@ -79,6 +81,7 @@ class StepTimeTrust:
     known_error: dict[str, float] = field(default_factory=dict)
     out_of_range: dict[str, int] = field(default_factory=dict)
     steps: int = 0
+    validated: tuple[dict[str, Any], ...] = ()
 
 
 @dataclass(frozen=True)

@@ -306,6 +306,7 @@ def _step_time(facts: RunFacts) -> dict[str, Any]:
         "name": trust.name,
         "text": trust.text,
         "known_error": dict(trust.known_error),
+        "validated": [dict(entry) for entry in trust.validated],
         "steps": trust.steps,
         "out_of_range": {
             name: {"steps": count, "share": ratio(count, trust.steps)}

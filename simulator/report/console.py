@@ -41,6 +41,12 @@ def print_summary(summary: dict[str, Any], console: Console, *, folder: Path | N
     console.print()
     console.print(_latencies(summary))
     console.print()
+    bands = text.bands(summary)
+    if bands:
+        console.print(Text(text.bands_title(summary), style="bold"))
+        for row in bands:
+            console.print(Text(f"  {row[0]:<15}{row[1]}"))
+        console.print()
     _side_by_side(_outcomes(summary), _fleet(summary), console)
     moment = text.worst(summary)
     if moment and not summary.get("replications"):
@@ -189,7 +195,7 @@ def _trust(summary: dict[str, Any], console: Console) -> None:
     kind = {"profile": "profile", "roofline": "roofline (data-sheet figures)"}[step_time["source"]]
     console.print(Text("Step times, and how far to trust them", style="bold"))
     known = text.known_error(summary) if step_time["known_error"] else step_time["text"]
-    lines = [f"{kind} {step_time['name']}. {known}"]
+    lines = [f"{kind} {step_time['name']}. {known}", text.validated(summary)]
     lines += [f"Outside the measured range: {line}." for line in text.out_of_range(summary)]
     combined = summary.get("replications")
     lines += [combined["estimand"]] if combined else ["One run: no interval; --replications gives them."]

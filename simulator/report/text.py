@@ -224,6 +224,56 @@ def known_error(summary: dict[str, Any]) -> str:
     )
 
 
+def validated(summary: dict[str, Any]) -> str:
+    """How far runs with these step times were from real ones, by regime, in words."""
+    entries = summary["step_time"]["validated"]
+    if not entries:
+        return "Never held against a real run."
+    parts = []
+    for case in dict.fromkeys(entry["case"] for entry in entries):
+        regimes = [entry for entry in entries if entry["case"] == case]
+        shown = "; ".join(
+            f"{entry['regime']} ({count(entry['number'])} {entry['unit']}) {_errors(entry)}"
+            for entry in regimes
+        )
+        parts.append(f"Mean error against real runs ({case}): {shown}.")
+    return " ".join(parts)
+
+
+def _errors(entry: dict[str, Any]) -> str:
+    return ", ".join(
+        f"{name} {percent(entry[key] / 100)}"
+        for name, key in (("TTFT", "ttft_pct"), ("TPOT", "tpot_pct"), ("E2E", "e2e_pct"))
+        if entry[key] is not None
+    )
+
+
+def bands(summary: dict[str, Any]) -> list[tuple[str, str]]:
+    """(figure, band) over draws of the profile; empty without draws."""
+    drawn = summary.get("profile_draws")
+    if not drawn:
+        return []
+    rows = [
+        (f"{LATENCIES[key][0]} {name}", f"{seconds(band['low'])} to {seconds(band['high'])}")
+        for key, figures in drawn["latency"].items()
+        for name, band in figures.items()
+        if band is not None
+    ]
+    share = drawn["good_share"]
+    if share is not None:
+        rows.append(("good requests", f"{percent(share['low'])} to {percent(share['high'])}"))
+    return rows
+
+
+def bands_title(summary: dict[str, Any]) -> str:
+    """What the bands are."""
+    drawn = summary["profile_draws"]
+    return (
+        f"Error of the step times: lowest and highest of {drawn['draws']} draws of the profile, same traffic "
+        f"(a further draw lies within with {percent(drawn['coverage'])})"
+    )
+
+
 def out_of_range(summary: dict[str, Any]) -> list[str]:
     """A line for each way in which steps left the measured range."""
     return [

@@ -13,6 +13,8 @@ knot tables. Between knots the model interpolates linearly: logarithmic interpol
 - ``mixed_attention``: what n decoding requests add beside prefill chunks: base(n, chunk tokens) +
   per_context_token(n) x summed context. Their attention is dearer there (unified kernels do not split the
   context), so it has its own coefficients;
+- ``longest_context_ns(n)`` x (longest context - mean context) in both: a kernel that does not split contexts
+  ends with the longest one;
 - ``overhead_us``: gaps between kernels and the launch of the graph.
 
 The JSON Schema of the format is ``StepTimeProfile.model_json_schema()`` (docs and editors use it).
@@ -32,7 +34,8 @@ from simulator.catalog import ModelShape
 
 SCHEMA_VERSION: Final = 2
 """Version 2 added, all optional: eager or graphs, limits of the summed context, median and p90 of errors, errors on
-validation loads, start-up phases, uncertainty, notes on the range. Files of version 1 have none of these."""
+validation loads, start-up phases, uncertainty, notes on the range, the cost of the longest context. Files of
+version 1 have none of these."""
 
 Times = Annotated[list[Annotated[float, Field(ge=0)]], Field(min_length=1)]
 Counts = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
@@ -113,13 +116,17 @@ class DecodeAttention(_Part):
     max_summed_context_tokens: int | None = Field(default=None, gt=0)
     """Largest summed context behind the fit, where that is the narrower limit for large batches."""
     heterogeneity: float = Field(default=1.0, ge=1.0)
-    """Factor on the context term for contexts that differ within a batch (measured on skewed batches)."""
+    """Factor on the context term for contexts that differ within a batch, where their spread is not known."""
+    longest_context_ns: Times | None = None
+    """Cost of each token by which the longest context exceeds the mean, one per entry of ``requests``."""
 
     @model_validator(mode="after")
     def _aligned(self) -> Self:
         _check_rising("requests", self.requests)
         if not len(self.requests) == len(self.base_us) == len(self.per_context_token_ns):
             raise ValueError("requests, base_us and per_context_token_ns differ in length")
+        if self.longest_context_ns is not None and len(self.longest_context_ns) != len(self.requests):
+            raise ValueError("requests and longest_context_ns differ in length")
         return self
 
 
@@ -155,6 +162,8 @@ class MixedAttention(_Part):
     """Summed context from which a token costs more, where the tables show one."""
     above_knee_ns: Times | None = None
     """Cost of a context token above the knee, one per entry of ``requests``."""
+    longest_context_ns: Times | None = None
+    """As in pure decode."""
     max_context_tokens: int = Field(gt=0)
     max_summed_context_tokens: int | None = Field(default=None, gt=0)
     """As in pure decode."""
@@ -169,6 +178,8 @@ class MixedAttention(_Part):
             raise ValueError("knee_context_tokens and above_knee_ns go together")
         if self.above_knee_ns is not None and len(self.above_knee_ns) != len(self.requests):
             raise ValueError("requests and above_knee_ns differ in length")
+        if self.longest_context_ns is not None and len(self.longest_context_ns) != len(self.requests):
+            raise ValueError("requests and longest_context_ns differ in length")
         if any(len(row) != len(self.chunk_tokens) for row in self.base_us):
             raise ValueError("every row of base_us needs one entry per chunk_tokens")
         return self
@@ -324,6 +335,8 @@ class StepTimeProfile(_Part):
             "range_notes": self.range_notes,
             "host.preparation_us": self.host.preparation_us,
             "identity.enforce_eager": self.identity.enforce_eager,
+            "terms.decode_attention.longest_context_ns": self.terms.decode_attention.longest_context_ns,
+            "terms.mixed_attention.longest_context_ns": self.terms.mixed_attention.longest_context_ns,
             "terms.decode_attention.max_summed_context_tokens": (
                 self.terms.decode_attention.max_summed_context_tokens
             ),

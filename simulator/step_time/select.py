@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from simulator.catalog import Gpu, Model, ModelShape, canonical_dtype, find_gpu, find_model
+from simulator.draws import Draws
+from simulator.step_time.perturb import perturbed
 from simulator.step_time.profile import FrontEnd, KvCacheRecord, ProfileError, StepTimeProfile, load_profile
 from simulator.step_time.roofline import roofline_profile
 from simulator.step_time.tables import ProfileStepTime
@@ -32,6 +34,15 @@ class ResolvedStepTime:
     step_time: ProfileStepTime
     profile: StepTimeProfile
     reason: str
+
+    def drawn(self, draws: Draws, draw: int) -> ResolvedStepTime:
+        """The same with coefficients drawn within their uncertainty (`perturbed`).
+
+        Raises:
+            ProfileError: nothing is known of the profile's error.
+        """
+        profile = perturbed(self.profile, draws, draw)
+        return ResolvedStepTime(self.step_time.with_profile(profile), profile, self.reason)
 
     @property
     def source(self) -> str:

@@ -12,7 +12,7 @@ class SlowedStepTime:
     """A `StepTime` times a factor.
 
     GPU times are scaled, the host's are not. A pure decode step stays linear in the context, as the protocol wants:
-    its two terms are scaled and rounded down, once each.
+    its terms are scaled and rounded down, once each.
 
     Args:
         inner: the times at full speed.
@@ -24,21 +24,26 @@ class SlowedStepTime:
         self._numerator, self._denominator = factor.numerator, factor.denominator
 
     def step_ps(
-        self, decode_requests: int, decode_context_tokens: int, prefills: Sequence[tuple[int, int]]
+        self,
+        decode_requests: int,
+        decode_context_tokens: int,
+        prefills: Sequence[tuple[int, int]],
+        decode_spread_tokens: int = 0,
     ) -> int:
         """GPU time of one step; see the protocol."""
         if not prefills:
-            base_ps, per_token_ps = self.decode_terms(decode_requests)
-            return base_ps + per_token_ps * decode_context_tokens
-        whole_ps = self._inner.step_ps(decode_requests, decode_context_tokens, prefills)
+            base_ps, per_token_ps, per_spread_ps = self.decode_terms(decode_requests)
+            return base_ps + per_token_ps * decode_context_tokens + per_spread_ps * decode_spread_tokens
+        step = decode_requests, decode_context_tokens, prefills, decode_spread_tokens
+        whole_ps = self._inner.step_ps(*step)
         return whole_ps * self._numerator // self._denominator
 
     def host_ps(self, scheduled_requests: int) -> int:
         """CPU time of one step; see the protocol."""
         return self._inner.host_ps(scheduled_requests)
 
-    def decode_terms(self, decode_requests: int) -> tuple[int, int]:
-        """(base, per context token) of a pure decode step; see the protocol."""
-        base_ps, per_token_ps = self._inner.decode_terms(decode_requests)
+    def decode_terms(self, decode_requests: int) -> tuple[int, int, int]:
+        """(base, per context token, per spread token) of a pure decode step; see the protocol."""
+        base_ps, per_token_ps, per_spread_ps = self._inner.decode_terms(decode_requests)
         n, d = self._numerator, self._denominator
-        return base_ps * n // d, per_token_ps * n // d
+        return base_ps * n // d, per_token_ps * n // d, per_spread_ps * n // d

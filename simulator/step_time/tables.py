@@ -55,6 +55,15 @@ def _to_ints(values: NDArray[np.float64], unit_ps: int) -> list[int]:
     return rounded
 
 
+def _per_spread_token(
+    grid: NDArray[np.int64], requests: Sequence[int], longest_context_ns: Sequence[float] | None
+) -> list[int]:
+    """Cost per spread token, which is n times what the longest context exceeds the mean by."""
+    if longest_context_ns is None:
+        return [0] * len(grid)
+    return _to_ints(np.interp(grid, requests, longest_context_ns) / np.maximum(grid, 1), _PS_PER_NS)
+
+
 class ProfileStepTime:
     """`StepTime` of one profile under given engine flags.
 
@@ -82,6 +91,7 @@ class ProfileStepTime:
     ) -> None:
         self.profile = profile
         self.enforce_eager = enforce_eager
+        self._sizes = max_num_seqs, max_num_batched_tokens
         self.range_violations: dict[str, int] = {
             "decode_requests": 0,
             "context_tokens": 0,
@@ -109,6 +119,17 @@ class ProfileStepTime:
         self._requests_size = 0
         self._grow_tokens(max(max_num_batched_tokens, self._captured[-1] if self._captured else 1))
         self._grow_requests(max_num_seqs)
+
+    def with_profile(self, profile: StepTimeProfile) -> ProfileStepTime:
+        """Times of another profile under the same flags."""
+        max_num_seqs, max_num_batched_tokens = self._sizes
+        return ProfileStepTime(
+            profile,
+            enforce_eager=self.enforce_eager,
+            max_num_seqs=max_num_seqs,
+            max_num_batched_tokens=max_num_batched_tokens,
+            capture_sizes=self._captured or None,
+        )
 
     def _grow_tokens(self, largest: int) -> None:
         """Extend the tables indexed by tokens of the step or of a chunk to ``largest``."""
@@ -159,6 +180,7 @@ class ProfileStepTime:
         attention = _to_ints(_interpolate(grid, decode.requests, decode.base_us), PS_PER_US)
         slopes = np.interp(grid, decode.requests, decode.per_context_token_ns) * decode.heterogeneity
         self._per_token_ps: list[int] = _to_ints(slopes, _PS_PER_NS)
+        self._per_spread_ps: list[int] = _per_spread_token(grid, decode.requests, decode.longest_context_ns)
         self._base_ps: list[int] = [
             max(self._overhead_ps + self._dense_ps[n] + self._sequence_ps[n] + attention[n], self._floor_ps)
             for n in range(largest + 1)
@@ -177,6 +199,9 @@ class ProfileStepTime:
         self._mixed_base_ps: list[list[int]] = [list(row) for row in zip(*columns, strict=True)]
         mixed_slopes = np.interp(grid, mixed.requests, mixed.per_context_token_ns) * decode.heterogeneity
         self._mixed_per_token_ps: list[int] = _to_ints(mixed_slopes, _PS_PER_NS)
+        self._mixed_per_spread_ps: list[int] = _per_spread_token(
+            grid, mixed.requests, mixed.longest_context_ns
+        )
         if mixed.knee_context_tokens is not None and mixed.above_knee_ns is not None:
             self._knee = mixed.knee_context_tokens
             above = np.interp(grid, mixed.requests, mixed.above_knee_ns) * decode.heterogeneity
@@ -187,17 +212,28 @@ class ProfileStepTime:
         )
 
     def step_ps(
-        self, decode_requests: int, decode_context_tokens: int, prefills: Sequence[tuple[int, int]]
+        self,
+        decode_requests: int,
+        decode_context_tokens: int,
+        prefills: Sequence[tuple[int, int]],
+        decode_spread_tokens: int = 0,
     ) -> int:
         """GPU time of one step; see the protocol."""
         if decode_requests > self._requests_size:
             self._grow_requests(decode_requests * _GROWTH)
         if prefills:
-            return self._mixed_ps(decode_requests, decode_context_tokens, prefills)
+            return (
+                self._mixed_ps(decode_requests, decode_context_tokens, prefills)
+                + self._mixed_per_spread_ps[decode_requests] * decode_spread_tokens
+            )
         if decode_context_tokens > self._context_limit[decode_requests]:
             kind = "decode_requests" if decode_requests > self._max_requests else "context_tokens"
             self.range_violations[kind] += 1
-        return self._base_ps[decode_requests] + self._per_token_ps[decode_requests] * decode_context_tokens
+        return (
+            self._base_ps[decode_requests]
+            + self._per_token_ps[decode_requests] * decode_context_tokens
+            + self._per_spread_ps[decode_requests] * decode_spread_tokens
+        )
 
     def _mixed_ps(self, decodes: int, decode_context: int, prefills: Sequence[tuple[int, int]]) -> int:
         """GPU time of a step that has prefill chunks."""
@@ -248,10 +284,14 @@ class ProfileStepTime:
             self._grow_requests(scheduled_requests * _GROWTH)
         return self._host_ps[scheduled_requests]
 
-    def decode_terms(self, decode_requests: int) -> tuple[int, int]:
-        """(base, per context token) of a pure decode step; see the protocol."""
+    def decode_terms(self, decode_requests: int) -> tuple[int, int, int]:
+        """(base, per context token, per spread token) of a pure decode step; see the protocol."""
         if decode_requests > self._requests_size:
             self._grow_requests(decode_requests * _GROWTH)
         if decode_requests > self._max_requests:
             self.range_violations["decode_requests"] += 1
-        return self._base_ps[decode_requests], self._per_token_ps[decode_requests]
+        return (
+            self._base_ps[decode_requests],
+            self._per_token_ps[decode_requests],
+            self._per_spread_ps[decode_requests],
+        )

@@ -1,6 +1,9 @@
+from typing import Any
+
 import pytest
 
 from simulator.report import text
+from simulator.statistics import draw_bands
 
 
 @pytest.mark.parametrize(
@@ -53,3 +56,28 @@ def test_count_significant_clock_limit() -> None:
     assert text.clock(90_000) == "1 d 1:00:00"
     assert text.limit(0.05) == "50 ms"
     assert text.limit(2.0) == "2 s"
+
+
+def _entry(regime: str, **errors: float | None) -> dict[str, Any]:
+    known = {"ttft_pct": None, "tpot_pct": None, "e2e_pct": None} | errors
+    return {"case": "A GPU", "regime": regime, "number": 300, "unit": "requests", **known}
+
+
+def test_validated_errors_by_regime() -> None:
+    entries = [_entry("all", ttft_pct=8.0, tpot_pct=1.76), _entry("knee", e2e_pct=0.9)]
+    assert text.validated({"step_time": {"validated": entries}}) == (
+        "Mean error against real runs (A GPU): all (300 requests) TTFT 8.0 %, TPOT 1.8 %; "
+        "knee (300 requests) E2E 0.9 %."
+    )
+    assert text.validated({"step_time": {"validated": []}}) == "Never held against a real run."
+
+
+def test_bands_over_draws_of_the_profile() -> None:
+    summaries = [
+        {"latency": {"ttft_s": {"p50": ttft_s, "p99": None}}, "slo": {"good_share": 0.99}}
+        for ttft_s in (0.2, 0.25)
+    ]
+    summary = {"profile_draws": draw_bands(summaries, "records")}
+    assert text.bands(summary) == [("TTFT p50", "200 ms to 250 ms"), ("good requests", "99.0 % to 99.0 %")]
+    assert "2 draws" in text.bands_title(summary)
+    assert text.bands({}) == []

@@ -3,8 +3,9 @@ import pytest
 
 from simulator.draws import Draws
 from simulator.step_time import ProfileError, ProfileStepTime, perturbed, shipped_profiles
-from simulator.step_time.perturb import draw_factors
+from simulator.step_time.perturb import draw_factors, uncertainty_of
 from simulator.step_time.profile import StepTimeProfile, Uncertainty
+from simulator.step_time.validated import validated_errors
 
 DECODE_SD = 0.03
 COVARIANCE = [
@@ -61,6 +62,21 @@ def test_the_same_draw_is_the_same_profile() -> None:
     assert perturbed(profile, Draws(3), 7).terms != perturbed(profile, Draws(3), 8).terms
 
 
-def test_a_profile_without_uncertainty_says_so() -> None:
-    with pytest.raises(ProfileError, match="states no uncertainty"):
-        perturbed(shipped_profiles()["rtx4090--llama-3.1-8b--bf16--tp1"], Draws(1), 0)
+def test_a_composed_profile_has_the_errors_of_its_regimes_and_of_its_runs() -> None:
+    profile = shipped_profiles()["rtx4090--llama-3.1-8b--bf16--tp1"]
+    derived = uncertainty_of(profile)
+    sd_per_mean = np.sqrt(np.pi / 2)
+    decode = next(fit for fit in profile.fit_error if fit.regime == "pure_decode")
+    at = derived.groups.index("decode_attention")
+    assert derived.covariance[at][at] == pytest.approx((sd_per_mean * decode.mean_abs_pct / 100) ** 2)
+    run = next(entry for entry in validated_errors(profile.name) if entry.regime == "all")
+    assert run.tpot_pct is not None
+    assert derived.common_relative_error == pytest.approx(sd_per_mean * run.tpot_pct / 100)
+    assert perturbed(profile, Draws(1), 0).terms != profile.terms
+
+
+def test_a_profile_that_nothing_like_it_was_validated_for_says_so() -> None:
+    profile = shipped_profiles()["rtx4090--llama-3.1-8b--bf16--tp1"]
+    profile = profile.model_copy(update={"name": "mine", "source": "fitted profile"})
+    with pytest.raises(ProfileError, match="mine: states no uncertainty, and none like it was validated"):
+        perturbed(profile, Draws(1), 0)

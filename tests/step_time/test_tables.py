@@ -161,9 +161,21 @@ def test_heterogeneity_scales_the_context_term() -> None:
     profile = profile.model_copy(
         update={"terms": profile.terms.model_copy(update={"decode_attention": decode})}
     )
-    base, per_token = ProfileStepTime(profile).decode_terms(11)
+    base, per_token, _ = ProfileStepTime(profile).decode_terms(11)
     assert per_token == 30 * NS
     assert base == ProfileStepTime(toy()).decode_terms(11)[0]
+
+
+def test_the_longest_context_costs_by_what_it_exceeds_the_mean() -> None:
+    terms = toy().model_dump()["terms"]
+    for part in ("decode_attention", "mixed_attention"):
+        terms[part]["longest_context_ns"] = [100.0 * (i + 1) for i in range(len(terms[part]["requests"]))]
+    step_time = ProfileStepTime(toy(**{k: terms[k] for k in ("decode_attention", "mixed_attention")}))
+    # 11 requests (the last knot of both), one with 400 tokens, the rest with 70: 1,100 in all, a mean of 100.
+    spread = 11 * 400 - 1100
+    for prefills, part in (((), "decode_attention"), ([(16, 0)], "mixed_attention")):
+        excess = step_time.step_ps(11, 1100, prefills, spread) - step_time.step_ps(11, 1100, prefills)
+        assert excess == pytest.approx(terms[part]["longest_context_ns"][-1] * NS * (400 - 100), rel=1e-3)
 
 
 def test_a_chunk_above_the_table_is_two_chunks() -> None:
@@ -224,11 +236,15 @@ PROFILES = sorted(shipped_profiles())
 @pytest.mark.parametrize("name", PROFILES)
 @pytest.mark.parametrize("eager", [False, True])
 @settings(deadline=None)
-@given(requests=st.integers(1, 1024), context=st.integers(0, 2_000_000))
-def test_decode_terms_are_the_step_exactly(name: str, eager: bool, requests: int, context: int) -> None:
+@given(requests=st.integers(1, 1024), context=st.integers(0, 2_000_000), spread=st.integers(0, 2_000_000))
+def test_decode_terms_are_the_step_exactly(
+    name: str, eager: bool, requests: int, context: int, spread: int
+) -> None:
     step_time = _loaded(name, eager)
-    base, per_token = step_time.decode_terms(requests)
-    assert step_time.step_ps(requests, context, ()) == base + per_token * context
+    base, per_token, per_spread = step_time.decode_terms(requests)
+    assert (
+        step_time.step_ps(requests, context, (), spread) == base + per_token * context + per_spread * spread
+    )
 
 
 @pytest.mark.parametrize("name", PROFILES)

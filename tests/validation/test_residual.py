@@ -23,7 +23,7 @@ def test_factors_make_the_decodes_last_as_long(slower: Path) -> None:
     factored = FactoredStepTime(times, factors, first_ps=7)
     assert factored.step_ps(1, 100, ()) == 7
     assert factored.step_ps(3, 900, ()) == pytest.approx(factors[0] * times.step_ps(3, 900, ()))
-    base, per_token = factored.decode_terms(3)
+    base, per_token, _ = factored.decode_terms(3)
     assert base + per_token * 900 == pytest.approx(factored.step_ps(3, 900, ()), abs=1000)
 
 

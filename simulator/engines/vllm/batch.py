@@ -34,6 +34,7 @@ class Batch:
         samples: whether each one's output is a token; None if every one's is.
         decode_requests: requests that compute one token behind a full context.
         decode_context_tokens: the contexts of those before the step, summed.
+        longest_context_tokens: the longest of them.
         prefills: (tokens, context before the step) of all others.
         drafts: draft tokens among the scheduled ones, of requests that have some.
         padded: requests whose drafts are only padding, of which none is accepted.
@@ -54,6 +55,7 @@ class Batch:
         "drafts",
         "end_ps",
         "gpu_ps",
+        "longest_context_tokens",
         "num_accepted_drafts",
         "num_checked_drafts",
         "num_scheduled_tokens",
@@ -71,6 +73,7 @@ class Batch:
         self.samples: list[bool] | None = None
         self.decode_requests = 0
         self.decode_context_tokens = 0
+        self.longest_context_tokens = 0
         self.prefills: list[tuple[int, int]] | tuple[()] = ()
         self.drafts: dict[Request, int] = {}
         self.padded: list[Request] | tuple[()] = ()
@@ -83,29 +86,41 @@ class Batch:
         self.gpu_ps = 0
         self.end_ps = 0
 
-    def compute(self, plan: Plan) -> int:
-        """Take a plan over and count its tokens as computed; returns all contexts after the step, summed."""
+    def compute(self, plan: Plan) -> tuple[int, int]:
+        """Take a plan over and count its tokens as computed.
+
+        Returns:
+            All contexts after the step, summed, and the longest of them.
+        """
         self.drafts = plan.drafts
         self.padded = plan.padded
         self.admitted = plan.admitted
         self.preempted = plan.preempted
         samples: list[bool] = []
         prefills: list[tuple[int, int]] = []
-        context_after = 0
+        context_after = longest_after = longest = 0
         for request, num_new in plan.scheduled.items():
             before = request.num_computed_tokens
             after = before + num_new
             request.num_computed_tokens = after
             context_after += after
+            longest_after = max(longest_after, after)
             samples_token = after >= request.num_tokens
             samples.append(samples_token)
             request.in_prefill = not samples_token
             if samples_token and num_new == 1:
                 self.decode_requests += 1
                 self.decode_context_tokens += before
+                longest = max(longest, before)
             else:
                 prefills.append((num_new, before))
         self.num_scheduled_tokens = list(plan.scheduled.values())
         self.samples = samples
         self.prefills = prefills
-        return context_after
+        self.longest_context_tokens = longest
+        return context_after, longest_after
+
+    @property
+    def decode_spread_tokens(self) -> int:
+        """By how much all decoding contexts being as long as the longest would exceed their sum."""
+        return self.decode_requests * self.longest_context_tokens - self.decode_context_tokens

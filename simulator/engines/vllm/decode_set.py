@@ -30,9 +30,11 @@ class DecodeSet:
 
     __slots__ = (
         "_async",
+        "_bases",
         "_block_size",
         "_finishing",
         "_last_tokens",
+        "_longest",
         "_need",
         "base_sum",
         "cachings",
@@ -47,6 +49,9 @@ class DecodeSet:
         self._async = async_scheduling
         self.n: i64 = 0
         self.base_sum: i64 = 0
+        # How many have each base, and a heap of the bases, negated; those that nobody has any more leave it late.
+        self._bases: dict[int, int] = {}
+        self._longest: list[int] = []
         self.weights: dict[int, int] = {}
         # Requests that need a block in step k, by k modulo block size.
         self._need = [0] * block_size
@@ -66,6 +71,13 @@ class DecodeSet:
         seq.status = DECODING
         self.n += 1
         self.base_sum += base
+        bases = self._bases
+        count = bases.get(base)
+        if count is None:
+            heappush(self._longest, -base)
+            bases[base] = 1
+        else:
+            bases[base] = count + 1
         self._need[(1 - base) % self._block_size] += 1
         weights = self.weights = self.weights.copy()
         weights[seq.workload] = weights.get(seq.workload, 0) + 1
@@ -90,8 +102,16 @@ class DecodeSet:
         """A member is no longer scheduled; its place in the finishing order stays."""
         self.n -= 1
         self.base_sum -= seq.base
+        self._bases[seq.base] -= 1
         self._need[(1 - seq.base) % self._block_size] -= 1
         self.weights = without(self.weights, seq.workload)
+
+    def longest_base(self) -> i64:
+        """The largest ``Sequence.base``: that of the longest context. There is a member."""
+        longest, bases = self._longest, self._bases
+        while not bases[-longest[0]]:
+            del bases[-heappop(longest)]
+        return -longest[0]
 
     # --- changes ----------------------------------------------------------------------------------------
 

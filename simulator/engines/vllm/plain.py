@@ -112,7 +112,7 @@ class PlainEngine:
         self._scheduled_something = False
         self._gpu_free_ps = 0
         self._last_output_ps = 0
-        self._decode_terms: dict[int, tuple[int, int, int]] = {}
+        self._decode_terms: dict[int, tuple[int, int, int, int]] = {}
         # Requests that got a token from each of the last outputs: their last token and largest gap are
         # kept once for all.
         self._stretch: list[Request] | None = None
@@ -248,15 +248,18 @@ class PlainEngine:
             return
         decodes = batch.decode_requests
         if batch.prefills:
-            gpu_ps = self._step_time.step_ps(decodes, batch.decode_context_tokens, batch.prefills)
+            gpu_ps = self._step_time.step_ps(
+                decodes, batch.decode_context_tokens, batch.prefills, batch.decode_spread_tokens
+            )
             host_ps = self._step_time.host_ps(len(batch.requests))
         else:
             terms = self._decode_terms.get(decodes)
             if terms is None:
                 terms = (*self._step_time.decode_terms(decodes), self._step_time.host_ps(decodes))
                 self._decode_terms[decodes] = terms
-            base_ps, per_token_ps, host_ps = terms
+            base_ps, per_token_ps, per_spread_ps, host_ps = terms
             gpu_ps = base_ps + per_token_ps * batch.decode_context_tokens
+            gpu_ps += per_spread_ps * batch.decode_spread_tokens
         batch.gpu_ps = gpu_ps
         if now < self._gpu_free_ps:
             batch.start_ps = self._gpu_free_ps

@@ -47,7 +47,7 @@ class QuietRounds:
         self._next_ps: int | None = None
         self._next_is_output = False
         self._gpu_free_ps: i64 = 0
-        self._decode_terms: dict[int, tuple[int, int, int]] = {}
+        self._decode_terms: dict[int, tuple[int, int, int, int]] = {}
         # Rounds before the one at `_next_ps` that are not done yet, and the steps that they schedule.
         self._quiet: i64 = 0
         # When a round follows them that only passes over requests, whose last token the alarm's round brings.
@@ -73,8 +73,10 @@ class QuietRounds:
             return
         decoding = scheduler.decoding
         n = decoding.n
-        base_ps, per_token_ps, host_ps = self._decode_terms.get(n) or self._terms(n)
+        base_ps, per_token_ps, per_spread_ps, host_ps = self._decode_terms.get(n) or self._terms(n)
         gpu_ps = base_ps + per_token_ps * (decoding.base_sum + n * scheduler.step)
+        if per_spread_ps:
+            gpu_ps += per_spread_ps * (n * decoding.longest_base() - decoding.base_sum)
         if gpu_ps <= 0:
             return
         series = self._series = StepSeries(gpu_ps, per_token_ps * n, host_ps, self._async)
@@ -85,7 +87,7 @@ class QuietRounds:
             self._pass_over_ps = self._next_ps
             self._next_ps = newest_ps + series.total_ps(rounds)
 
-    def _terms(self, decodes: int) -> tuple[int, int, int]:
+    def _terms(self, decodes: int) -> tuple[int, int, int, int]:
         terms = (*self._step_time.decode_terms(decodes), self._step_time.host_ps(decodes))
         self._decode_terms[decodes] = terms
         return terms

@@ -66,6 +66,7 @@ class Scheduler:
         self._finished_since_schedule = False
         self._decode_only = False
         self._decode_context_tokens = 0
+        self._longest_context_tokens = 0
         self._blocked_at_epoch: int | None = None
 
     def add_request(self, request: Request) -> None:
@@ -127,7 +128,9 @@ class Scheduler:
         batch = Batch(running, True)
         batch.decode_requests = len(running)
         batch.decode_context_tokens = self._decode_context_tokens
+        batch.longest_context_tokens = self._longest_context_tokens
         self._decode_context_tokens += len(running)
+        self._longest_context_tokens += 1
         return batch
 
     def _allocate(self, request: Request, num_computed: int) -> bool:
@@ -284,7 +287,7 @@ class Scheduler:
 
     def _batch(self, plan: Plan) -> Batch:
         batch = Batch(list(plan.scheduled), False)
-        self._decode_context_tokens = batch.compute(plan)
+        self._decode_context_tokens, self._longest_context_tokens = batch.compute(plan)
         assert batch.samples is not None
         last_token = False
         for request in batch.requests:

@@ -227,11 +227,15 @@ class SkippingEngine(QuietRounds):
         scheduler = self.scheduler
         decodes, context_tokens = scheduler.decode_requests, scheduler.decode_context_tokens
         if scheduler.prefills:
-            gpu_ps = self._step_time.step_ps(decodes, context_tokens, scheduler.prefills)
+            spread_tokens = decodes * scheduler.longest_context_tokens - context_tokens
+            gpu_ps = self._step_time.step_ps(decodes, context_tokens, scheduler.prefills, spread_tokens)
             host_ps = self._step_time.host_ps(scheduled)
         else:
-            base_ps, per_token_ps, host_ps = self._decode_terms.get(decodes) or self._terms(decodes)
+            terms = self._decode_terms.get(decodes) or self._terms(decodes)
+            base_ps, per_token_ps, per_spread_ps, host_ps = terms
             gpu_ps = base_ps + per_token_ps * context_tokens
+            if per_spread_ps:
+                gpu_ps += per_spread_ps * (decodes * scheduler.longest_context_tokens - context_tokens)
         batch.gpu_ps = gpu_ps
         if now < free_ps:
             batch.start_ps = free_ps

@@ -38,8 +38,9 @@ class SchedulerState:
         in_flight: batches scheduled and not yet processed, the oldest first; at most 2.
         decoding: the requests that decode.
         step, output: numbers of the last schedule and of the last output.
-        decode_requests, decode_context_tokens, prefills: what the last schedule computes: requests with one
-            token behind a full context, those contexts summed, (tokens, context before) of all others.
+        decode_requests, decode_context_tokens, longest_context_tokens, prefills: what the last schedule
+            computes: requests with one token behind a full context, those contexts summed, the longest of them,
+            (tokens, context before) of all others.
         admitted, preempted: by the last schedule, in order.
         prefix_cache_queries, prefix_cache_hits: tokens looked up and found at first admissions.
     """
@@ -63,6 +64,7 @@ class SchedulerState:
         self.num_waiting: i64 = 0
         self.decode_requests: i64 = 0
         self.decode_context_tokens: i64 = 0
+        self.longest_context_tokens: i64 = 0
         self.prefills: list[tuple[int, int]] = []
         self.admitted: list[Sequence] = NOBODY
         self.preempted: list[Sequence] = NOBODY

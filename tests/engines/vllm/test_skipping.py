@@ -19,7 +19,7 @@ from validation.schedules import LinearStepTime
 
 MS = PS_PER_MS
 CONFIG = EngineConfig(num_gpu_blocks=1001, max_model_len=4000, max_num_seqs=8, max_num_batched_tokens=512)
-STEP_TIME = LinearStepTime(10 * MS, 0, 1000, 1 * MS)
+STEP_TIME = LinearStepTime(10 * MS, 0, 1000, 1 * MS, 500)
 
 
 @settings(max_examples=150, deadline=None)
