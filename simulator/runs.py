@@ -9,8 +9,9 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -95,6 +96,48 @@ def run_to_folder(
     return summary
 
 
+def replicate(
+    scenarios: Sequence[LoadedScenario], *, seed: int, replications: int, jobs: int | None = None
+) -> list[list[dict[str, Any]]]:
+    """Run scenarios in paired replications: replication r of each has the same draws.
+
+    Args:
+        scenarios: what is run.
+        seed: of every draw, for all of them.
+        replications: of each.
+        jobs: worker processes; as many as there are cores if None.
+
+    Returns:
+        The summaries, by scenario and replication, whatever the number of workers.
+
+    Raises:
+        ScenarioError: the parts of a scenario do not fit together, or a trace is broken.
+    """
+    tasks = [(loaded, seed, index) for loaded in scenarios for index in range(replications)]
+    workers = min(len(tasks), jobs or os.cpu_count() or 1)
+    if workers == 1:
+        flat = [_replicate(*task) for task in tasks]
+    else:
+        with _workers(workers) as pool:
+            flat = list(pool.map(_replicate, *zip(*tasks, strict=True)))
+    return [flat[start : start + replications] for start in range(0, len(flat), replications)]
+
+
+@contextmanager
+def _workers(count: int) -> Iterator[ProcessPoolExecutor]:
+    """Worker processes that are ended at once if their results are no longer wanted."""
+    children = set(multiprocessing.active_children())
+    with ProcessPoolExecutor(count, initializer=_leave_signals_to_parent) as pool:
+        try:
+            yield pool
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            # A replication that has begun would keep us waiting for its end.
+            for worker in set(multiprocessing.active_children()) - children:
+                worker.terminate()
+            raise
+
+
 def scenario_text(loaded: LoadedScenario) -> str:
     """The scenario as it was run: extensions and overrides applied, files that it names still named."""
     return yaml.safe_dump(loaded.data, sort_keys=False, allow_unicode=True, width=110)
@@ -122,18 +165,10 @@ def _summary(
         first = _simulate(loaded, recorder, seed, 0, progress)
         others: Sequence[dict[str, Any]] = [one(index) for index in range(1, replications)]
     else:
-        children = set(multiprocessing.active_children())
-        with ProcessPoolExecutor(workers, initializer=_leave_signals_to_parent) as pool:
-            try:
-                pending = pool.map(one, range(1, replications))
-                first = _simulate(loaded, recorder, seed, 0, progress)
-                others = list(pending)
-            except BaseException:
-                pool.shutdown(wait=False, cancel_futures=True)
-                # A replication that has begun would keep us waiting for its end.
-                for worker in set(multiprocessing.active_children()) - children:
-                    worker.terminate()
-                raise
+        with _workers(workers) as pool:
+            pending = pool.map(one, range(1, replications))
+            first = _simulate(loaded, recorder, seed, 0, progress)
+            others = list(pending)
     summaries = [first, *others]
     return {**first, "replications": combine(summaries)}, summaries
 

@@ -10,14 +10,18 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
 from simulator import __version__
 from simulator.attempts import Attempt, request_id_of
-from simulator.autoscaling.hpa import hpa_spec
-from simulator.autoscaling.loop import HpaLoop
+from simulator.autoscaling.autoscaler import Knowledge, Services
+from simulator.autoscaling.engine_rate import EngineLimits, best_rate
+from simulator.autoscaling.exporters import PodExporters, gateway_exporter
+from simulator.autoscaling.floors import Floors
 from simulator.autoscaling.scrape import Scraper
+from simulator.autoscaling.wiring import initial_replicas, make_autoscalers
 from simulator.clients.client import Client
 from simulator.clock import Clock
 from simulator.cluster.cluster import Cluster
@@ -35,8 +39,11 @@ from simulator.units import to_ps, to_s
 from simulator.workload import WorkloadSource
 
 if TYPE_CHECKING:
+    from simulator.autoscaling.autoscaler import Autoscaler
+    from simulator.engines.protocol import StepTime
     from simulator.records.recorder import Recorder
     from simulator.scenario.load import LoadedScenario
+    from simulator.workload.request import RequestSpec
 
 ProgressCallback = Callable[[float, int], None]
 """Called now and then with (simulated seconds, requests so far)."""
@@ -86,8 +93,8 @@ class Simulation:
             usd_per_gpu_hour=prices,
             deployment="vllm" if loaded.deployment is None else loaded.deployment.metadata.name,
         )
-        self._router_scraper = self._scraper_for_router(draws)
-        self.autoscaler = self._autoscaler(draws)
+        self._draws = draws
+        self._router_scraper = self._scraper_for_router()
         self.client = Client(
             clock,
             scenario.clients,
@@ -100,6 +107,7 @@ class Simulation:
             self.plan.engine.max_model_len,
         )
         self.gateway.connect(self.client)
+        self.autoscalers = self._autoscalers()
         self.timeline = TimelineSampler(
             clock,
             to_ps(scenario.timeline_interval),
@@ -115,9 +123,9 @@ class Simulation:
     def run(self, progress: ProgressCallback | None = None) -> dict[str, Any]:
         """Run to the end and close the recorder; returns the summary."""
         clock = self.clock
-        self.cluster.start(self._initial_replicas())
-        if self.autoscaler is not None:
-            self.autoscaler.start()
+        self.cluster.start(initial_replicas(self.loaded))
+        for autoscaler in self.autoscalers:
+            autoscaler.start()
         clock.process(self.timeline.process())
         self.client.start()
         step_ps = max(1, self._duration_ps // _PROGRESS_SLICES)
@@ -207,48 +215,68 @@ class Simulation:
 
     # --- between the parts ------------------------------------------------------------------------------
 
-    def _autoscaler(self, draws: Draws) -> HpaLoop | None:
-        hpa, autoscaling = self.loaded.hpa, self.loaded.scenario.fleet.autoscaling
-        if hpa is None:
-            return None
-        scraper = Scraper(
+    def _autoscalers(self) -> list[Autoscaler]:
+        if not self.loaded.policies:
+            return []
+        scrape = self.loaded.scenario.fleet.autoscaling.scrape
+        services = Services(
+            clock=self.clock,
+            target=self.cluster,
+            floors=Floors(),
+            metrics=self._scraper("prometheus", scrape.interval, scrape.adapter_delay),
+            new_reader=self._scraper,
+            draws=self._draws,
+            sink=self.recorder,
+        )
+        knowledge = Knowledge(self._engine_rate, self._arrivals, self.plan.gpus)
+        return make_autoscalers(self.loaded, services, knowledge)
+
+    def _engine_rate(self, input_tokens: float, output_tokens: float, ttft_s: float, itl_s: float) -> float:
+        engine = self.plan.engine
+        limits = EngineLimits(
+            engine.max_num_seqs,
+            engine.max_num_batched_tokens,
+            (engine.num_gpu_blocks - 1) * engine.block_size,
+        )
+        return best_rate(self._planning_times, limits, input_tokens, output_tokens, ttft_s, itl_s)
+
+    @cached_property
+    def _planning_times(self) -> StepTime:
+        """The replicas' step times again: what planners ask must not count among the steps of the run."""
+        return resolve_replica(self.loaded).step_time.step_time
+
+    def _arrivals(self) -> Iterator[RequestSpec]:
+        scenario = self.loaded.scenario
+        return WorkloadSource(
+            scenario.workload, self._draws, self._duration_ps, self.loaded.base_dir
+        ).arrivals()
+
+    def _scraper(self, job: str, interval_s: float, delay_s: float) -> Scraper:
+        scrape = self.loaded.scenario.fleet.autoscaling.scrape
+        return Scraper(
             self.clock,
             self.cluster,
-            draws,
-            interval_s=autoscaling.scrape.interval,
-            delay_s=autoscaling.scrape.adapter_delay,
-            staleness_s=autoscaling.scrape.staleness,
-            gpu_memory_used_bytes=round(self.plan.gpu_memory_used_bytes),
-        )
-        return HpaLoop(
-            self.clock,
-            hpa.metadata.name,
-            hpa_spec(hpa),
-            autoscaling,
-            cluster=self.cluster,
-            scraper=scraper,
-            draws=draws,
-            sink=self.recorder,
-            manifest=self.loaded.base_dir / (autoscaling.hpa or ""),
+            self._draws,
+            interval_s=interval_s,
+            delay_s=delay_s,
+            staleness_s=scrape.staleness,
+            exporters=PodExporters(round(self.plan.gpu_memory_used_bytes)),
+            gateway=gateway_exporter(self.gateway, self.client),
+            aliases=scrape.metrics,
+            job=job,
         )
 
-    def _scraper_for_router(self, draws: Draws) -> Scraper | None:
+    def _scraper_for_router(self) -> Scraper | None:
         section = self.loaded.scenario.gateway
         if section.routing != "least-kv":
             return None
-        return Scraper(self.clock, self.cluster, draws, interval_s=section.metrics_interval, job="gateway")
+        return Scraper(
+            self.clock, self.cluster, self._draws, interval_s=section.metrics_interval, job="gateway"
+        )
 
     def _scraped(self, metric: str, pod: str) -> float | None:
         """What the router knows of a pod."""
         return None if self._router_scraper is None else self._router_scraper.value(metric, pod)
-
-    def _initial_replicas(self) -> int:
-        fleet, deployment, hpa = self.loaded.scenario.fleet, self.loaded.deployment, self.loaded.hpa
-        if fleet.replicas is not None:
-            return fleet.replicas
-        if deployment is not None:
-            return deployment.spec.replicas
-        return 1 if hpa is None or hpa.spec.min_replicas is None else hpa.spec.min_replicas
 
     def _make_replica(self, pod: str) -> Replica:
         plan = self.plan
@@ -287,7 +315,7 @@ def digest(loaded: LoadedScenario) -> str:
     parts: dict[str, Any] = {
         "scenario": loaded.scenario.model_dump(mode="json"),
         "vllm": loaded.vllm.model_dump(mode="json"),
-        "hpa": None if loaded.hpa is None else loaded.hpa.model_dump(mode="json"),
+        "policies": [entry.data() for entry in loaded.policies],
         "deployment": None if loaded.deployment is None else loaded.deployment.model_dump(mode="json"),
     }
     text = json.dumps(parts, sort_keys=True, default=str)

@@ -84,12 +84,19 @@ def merged(base: dict[str, Any], change: dict[str, Any]) -> dict[str, Any]:
     return result
 
 
+def hpa_text(change: dict[str, Any] | None = None) -> str:
+    """`HPA`, changed, as a manifest."""
+    return yaml.safe_dump(merged(HPA, change or {}))
+
+
 def write(folder: Path, change: dict[str, Any] | None = None, *, hpa: dict[str, Any] | None = None) -> Path:
     """Write the small scenario, changed, into a folder; with an autoscaler if ``hpa`` changes `HPA`."""
     data = merged(SCENARIO, change or {})
     if hpa is not None:
-        (folder / "hpa.yaml").write_text(yaml.safe_dump(merged(HPA, hpa)))
-        data = merged(data, {"fleet": {"autoscaling": {"hpa": "hpa.yaml"}}})
+        (folder / "hpa.yaml").write_text(hpa_text(hpa))
+        data = merged(
+            data, {"fleet": {"autoscaling": {"policies": [{"kind": "hpa", "manifest": "hpa.yaml"}]}}}
+        )
     path = folder / "scenario.yaml"
     path.write_text(yaml.safe_dump(data, sort_keys=False))
     return path

@@ -166,8 +166,8 @@ FLAT_TRACE = {"kind": "trace", "file": "none.csv"}
 BAD: list[tuple[str, Callable[[Path], Path], str]] = [
     ("no scenario", lambda folder: folder / "none.yaml", r"none\.yaml: no such file"),
     ("a folder", lambda folder: folder, r"expected a file, this is a folder"),
-    ("no HPA", _scenario({"fleet": {"autoscaling": {"hpa": "none.yaml"}}}),
-     r"scenario\.yaml:\d+: fleet\.autoscaling\.hpa: no such file: .*none\.yaml"),
+    ("no HPA", _scenario({"fleet": {"autoscaling": {"policies": [{"kind": "hpa", "manifest": "none.yaml"}]}}}),
+     r"scenario\.yaml:\d+: fleet\.autoscaling\.policies\.0\.manifest: no such file: .*none\.yaml"),
     ("no Deployment", _scenario({"fleet": {"deployment": "none.yaml"}}),
      r"scenario\.yaml:\d+: fleet\.deployment: no such file: .*none\.yaml"),
     ("no vLLM file", _edited("  gpu:", "  gpu: H100-SXM\n  vllm: none.yaml\n  x:"), r"given twice|unknown key"),

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 from simulator.scenario.manifests.hpa import (
+    HpaBehavior,
     HpaManifest,
     HpaMetric,
     HpaScalingRules,
@@ -186,12 +187,15 @@ def _rules(rules: HpaScalingRules | None) -> ScalingRules | None:
     return ScalingRules(rules.stabilization_window_seconds, policies, rules.select_policy, rules.tolerance)
 
 
+def behavior_of(manifest: HpaBehavior) -> Behavior:
+    """``behavior`` as a manifest has it."""
+    return Behavior(_rules(manifest.scale_up), _rules(manifest.scale_down))
+
+
 def hpa_spec(manifest: HpaManifest) -> HpaSpec:
     """The spec of a manifest that `simulator.scenario.manifests.load_hpa` has read."""
     spec = manifest.spec
-    behavior = None
-    if spec.behavior is not None:
-        behavior = Behavior(_rules(spec.behavior.scale_up), _rules(spec.behavior.scale_down))
+    behavior = None if spec.behavior is None else behavior_of(spec.behavior)
     return HpaSpec(
         max_replicas=spec.max_replicas,
         min_replicas=spec.min_replicas,

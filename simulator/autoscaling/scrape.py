@@ -1,30 +1,23 @@
 """Metrics as autoscalers and routers see them: scraped now and then, late, and gone when their source is.
 
-Each pod is scraped once per interval at an offset of its own (Prometheus spreads its targets so). Two exporters
-answer, and differ in when a pod has a sample:
+Each target is scraped once per interval at an offset of its own (Prometheus spreads its targets so). What a target
+answers is `simulator.autoscaling.exporters`; a pod's two exporters are scraped together.
 
-- vLLM's API server, from the moment it listens until its process ends. A pod that loads has no vLLM metrics, so
-  for an HPA Pods metric it is *missing*.
-- dcgm-exporter, a DaemonSet on the node. It labels a GPU with the pod that the kubelet has allocated it to, which
-  happens when the pod is bound; so a pod that loads *has* a sample, with a utilisation of 0 and no memory in use.
-  A GPU-utilisation autoscaler thus sees idle pods where a queue-length autoscaler sees missing ones.
-
-``DCGM_FI_DEV_GPU_UTIL`` here is the busy share between two scrapes in whole per cent. The real field covers the
-last second or less; the share has the same mean and less noise.
-
-A reader at ``now`` gets the newest scrape that is at least the adapter's delay old, unless it is older than the
-staleness limit. A scrape that finds no exporter, or no pod any more, ends the series, as Prometheus' staleness
-markers do.
+A query at ``now`` is evaluated at ``now`` less the adapter's delay. An instant query gets a series' newest sample,
+unless it is older than the staleness limit (Prometheus' lookback, 5 minutes). A scrape that finds no exporter, or no
+pod any more, ends the series, as Prometheus' staleness markers do; what was sampled before still counts in a window.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Generator
-from typing import TYPE_CHECKING, Final, NamedTuple
+from collections.abc import Callable, Generator, Iterable, Mapping
+from typing import TYPE_CHECKING, NamedTuple
 
-from simulator.autoscaling.hpa_types import Sample
-from simulator.units import to_ps
+from simulator.autoscaling import promql
+from simulator.autoscaling.autoscaler import Point
+from simulator.autoscaling.exporters import EXPORTED, GATEWAY, PodExporters, Values
+from simulator.units import to_ps, to_s
 
 if TYPE_CHECKING:
     from simpy import Event
@@ -34,39 +27,26 @@ if TYPE_CHECKING:
     from simulator.cluster.pods import Pod
     from simulator.draws import Draws
 
-NUM_REQUESTS_WAITING: Final = "vllm:num_requests_waiting"
-NUM_REQUESTS_RUNNING: Final = "vllm:num_requests_running"
-KV_CACHE_USAGE: Final = "vllm:kv_cache_usage_perc"
-GPU_UTILIZATION: Final = "DCGM_FI_DEV_GPU_UTIL"
-GPU_MEMORY_USED: Final = "DCGM_FI_DEV_FB_USED"
-
-EXPORTED: Final = (
-    NUM_REQUESTS_WAITING,
-    NUM_REQUESTS_RUNNING,
-    KV_CACHE_USAGE,
-    GPU_UTILIZATION,
-    GPU_MEMORY_USED,
-)
-"""Names of the metrics that a pod has, as their exporters spell them. DCGM's memory is in MiB."""
-
 
 class _Scrape(NamedTuple):
     timestamp_ps: int
     window_ps: int
-    values_milli: dict[str, int]
+    values: Values
 
 
 class Scraper:
-    """Scrapes the pods of a cluster; to be made before the cluster starts.
+    """Scrapes the pods of a cluster and the gateway; to be made before the cluster starts.
 
     Args:
         env: the run's clock.
         cluster: whose pods.
-        draws: the run's draws, for the pods' offsets.
+        draws: the run's draws, for the targets' offsets.
         interval_s: the scrape interval.
         delay_s: from a scrape until a reader can have it.
         staleness_s: how long a sample can be read.
-        gpu_memory_used_bytes: device memory that a running vLLM holds, per GPU.
+        exporters: what pods answer.
+        gateway: what the gateway answers; None leaves it out.
+        aliases: other names of metrics, mapped to exported ones.
         job: tells the offsets of two scrapers of one run apart.
     """
 
@@ -79,7 +59,9 @@ class Scraper:
         interval_s: float,
         delay_s: float = 0.0,
         staleness_s: float = 300.0,
-        gpu_memory_used_bytes: int = 0,
+        exporters: PodExporters | None = None,
+        gateway: Callable[[], Values] | None = None,
+        aliases: Mapping[str, str] | None = None,
         job: str = "prometheus",
     ) -> None:
         self._env = env
@@ -87,68 +69,151 @@ class Scraper:
         self._interval_ps = to_ps(interval_s)
         self._delay_ps = to_ps(delay_s)
         self._staleness_ps = to_ps(staleness_s)
-        self._memory_mib = gpu_memory_used_bytes // 2**20
+        self._exporters = exporters or PodExporters()
+        self._aliases = {} if aliases is None else aliases
         self._purpose = f"scrape-offset/{job}"
         self._series: dict[str, deque[_Scrape]] = {}
+        self._kept_ps = 0
+        self._began = False
         cluster.on_pod(self._watch)
+        if gateway is not None:
+            env.process(self._scrape_gateway(gateway))
 
-    def latest(self, metric: str, pod: str, now: int) -> Sample | None:
-        """What a reader at ``now`` gets of a pod's metric, by its exported name; None if there is nothing.
+    # --- what can be read -----------------------------------------------------------------------------------
+
+    def exported(self, metric: str) -> str | None:
+        """The exporter's name of a metric; None if nothing exports it."""
+        name = self._aliases.get(metric, metric)
+        return name if name in EXPORTED else None
+
+    def names(self) -> Iterable[str]:
+        """All names that can be read, aliases first."""
+        return (*self._aliases, *EXPORTED)
+
+    def keep(self, window_s: float) -> None:
+        """Keep samples for windows of this length; to be called before the run begins.
+
+        Raises:
+            RuntimeError: the run has begun.
+        """
+        if self._began:
+            raise RuntimeError("windows are to be named before the run begins: what was sampled may be gone")
+        self._kept_ps = max(self._kept_ps, to_ps(window_s))
+
+    # --- queries --------------------------------------------------------------------------------------------
+
+    def latest(self, metric: str, now: int) -> dict[str, Point]:
+        """The newest sample of each series, by target.
 
         ``now`` may not lie before that of an earlier call by more than the adapter's delay.
         """
-        series = self._series.get(pod)
+        found = {}
+        for target in self._series:
+            point = self.point(metric, target, now)
+            if point is not None:
+                found[target] = point
+        return found
+
+    def point(self, metric: str, target: str, now: int) -> Point | None:
+        """The newest sample of one target; None if there is nothing."""
+        series = self._series.get(target)
         if series is None:
             return None
+        name = self._aliases.get(metric, metric)
         visible_ps = now - self._delay_ps
         for scrape in reversed(series):
             if scrape.timestamp_ps <= visible_ps:
-                value = scrape.values_milli.get(metric)
+                value = scrape.values.get(name)
                 if value is None or visible_ps - scrape.timestamp_ps > self._staleness_ps:
                     return None
-                return Sample(value, scrape.timestamp_ps, scrape.window_ps)
+                return Point(value, scrape.timestamp_ps, scrape.window_ps)
         return None
 
-    def value(self, metric: str, pod: str) -> float | None:
-        """The same now, as a plain number: for routers."""
-        sample = self.latest(metric, pod, self._env.now)
-        return None if sample is None else sample.value_milli / 1000
+    def rate(self, metric: str, window_s: float, now: int) -> dict[str, float]:
+        """``rate(metric[window])``, per second, by target; needs two samples in the window."""
+        end_s = to_s(now - self._delay_ps)
+        return self._over(metric, window_s, now, lambda s: promql.rate(s, end_s - window_s, end_s))
+
+    def avg_over_time(self, metric: str, window_s: float, now: int) -> dict[str, float]:
+        """``avg_over_time(metric[window])``, by target."""
+        return self._over(metric, window_s, now, promql.avg_over_time)
+
+    def max_over_time(self, metric: str, window_s: float, now: int) -> dict[str, float]:
+        """``max_over_time(metric[window])``, by target."""
+        return self._over(metric, window_s, now, promql.max_over_time)
+
+    def value(self, metric: str, target: str) -> float | None:
+        """The newest sample now, as a plain number: for routers."""
+        point = self.point(metric, target, self._env.now)
+        return None if point is None else point.value
+
+    def _over(
+        self, metric: str, window_s: float, now: int, function: Callable[[promql.Samples], float | None]
+    ) -> dict[str, float]:
+        window_ps = to_ps(window_s)
+        if window_ps > self._kept_ps:
+            raise ValueError(
+                f"samples are kept for {to_s(self._kept_ps):g} s, not for a window of {window_s:g} s"
+            )
+        name = self._aliases.get(metric, metric)
+        visible_ps = now - self._delay_ps
+        found = {}
+        for target, series in self._series.items():
+            samples = [
+                (to_s(scrape.timestamp_ps), scrape.values[name])
+                for scrape in series
+                if visible_ps - window_ps < scrape.timestamp_ps <= visible_ps and name in scrape.values
+            ]
+            value = function(samples)
+            if value is not None:
+                found[target] = value
+        return found
+
+    # --- scraping -------------------------------------------------------------------------------------------
 
     def _watch(self, pod: Pod) -> None:
         self._env.process(self._scrape_pod(pod))
 
     def _scrape_pod(self, pod: Pod) -> Generator[Event, None, None]:
         env, interval_ps = self._env, self._interval_ps
-        offset_ps = int(self._draws.uniform(self._purpose, pod.ordinal) * interval_ps)
-        series = self._series[pod.name] = deque()
+        series = self._begin(pod.name)
         last_ps, last_busy_ps = env.now, 0
-        yield env.timeout((offset_ps - env.now) % interval_ps)
+        yield env.timeout(self._until_first(self._purpose, pod.ordinal))
         while pod.gone_ps is None:
             now = env.now
-            values, busy_ps = self._read(pod, now - last_ps, last_busy_ps)
-            series.append(_Scrape(now, now - last_ps, values))
+            values, busy_ps = self._exporters.read(pod, now - last_ps, last_busy_ps)
+            self._add(series, _Scrape(now, now - last_ps, values))
             last_ps, last_busy_ps = now, busy_ps
-            # Only the newest scrape that is visible now can still be read, and what came after it.
-            while len(series) > 1 and series[1].timestamp_ps <= now - self._delay_ps:
-                series.popleft()
             yield env.timeout(interval_ps)
+        if self._kept_ps:
+            self._add(series, _Scrape(env.now, env.now - last_ps, {}))
+            yield env.timeout(self._kept_ps + self._delay_ps)
         del self._series[pod.name]
 
-    def _read(self, pod: Pod, window_ps: int, last_busy_ps: int) -> tuple[dict[str, int], int]:
-        """Values in milli-units, and the engine's busy time so far."""
-        node = pod.node
-        if node is None or node.gone_ps is not None:
-            return {}, 0
-        replica = pod.replica
-        if replica is None or not replica.alive or not replica.listening:
-            return {GPU_UTILIZATION: 0, GPU_MEMORY_USED: 0}, 0
-        state = replica.peek()
-        busy_ps = state.counters.busy_ps
-        percent = min(100, 100 * (busy_ps - last_busy_ps) // window_ps) if window_ps else 0
-        return {
-            NUM_REQUESTS_WAITING: 1000 * state.waiting,
-            NUM_REQUESTS_RUNNING: 1000 * state.running,
-            KV_CACHE_USAGE: 1000 * state.kv_blocks_used // state.kv_blocks_total,
-            GPU_UTILIZATION: 1000 * percent,
-            GPU_MEMORY_USED: 1000 * self._memory_mib,
-        }, busy_ps
+    def _scrape_gateway(self, read: Callable[[], Values]) -> Generator[Event, None, None]:
+        env = self._env
+        series = self._begin(GATEWAY)
+        last_ps = env.now
+        yield env.timeout(self._until_first(f"{self._purpose}/{GATEWAY}", 0))
+        while True:
+            now = env.now
+            self._add(series, _Scrape(now, now - last_ps, read()))
+            last_ps = now
+            yield env.timeout(self._interval_ps)
+
+    def _begin(self, target: str) -> deque[_Scrape]:
+        self._began = self._began or self._env.now > 0
+        series = self._series[target] = deque()
+        return series
+
+    def _until_first(self, purpose: str, ordinal: int) -> int:
+        offset_ps = int(self._draws.uniform(purpose, ordinal) * self._interval_ps)
+        return (offset_ps - self._env.now) % self._interval_ps
+
+    def _add(self, series: deque[_Scrape], scrape: _Scrape) -> None:
+        self._began = True
+        series.append(scrape)
+        # Only the newest scrape that is visible now can still be read, what came after it, and what is in a window.
+        oldest_ps = scrape.timestamp_ps - self._delay_ps - self._kept_ps
+        while len(series) > 1 and series[1].timestamp_ps <= oldest_ps:
+            series.popleft()

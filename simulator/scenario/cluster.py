@@ -7,11 +7,12 @@ vllm-project/vllm issue 19824).
 
 from __future__ import annotations
 
-from typing import Annotated, Final, Literal
+from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import Field, model_validator
 
-from simulator.scenario.quantities import DurationS, Fraction, PositiveDurationS, Section
+from simulator.scenario.autoscaling import Autoscaling
+from simulator.scenario.quantities import DurationS, PositiveDurationS, Section
 from simulator.scenario.spread import Spread, SpreadS
 
 
@@ -119,48 +120,8 @@ class Cluster(Section):
         return self
 
 
-_METRICS: Final = {
-    "gpu_utilization": "DCGM_FI_DEV_GPU_UTIL",
-    "request_queue_depth": "vllm:num_requests_waiting",
-}
-
-
-class Scrape(Section):
-    """How metrics get from pods to the autoscaler: scraped, averaged, late."""
-
-    interval: PositiveDurationS = 15.0
-    """Prometheus scrape interval; each pod has its own offset in it."""
-    adapter_delay: DurationS = 1.0
-    """Query and adapter time between a stored sample and what the autoscaler reads."""
-    staleness: PositiveDurationS = 300.0
-    """Prometheus forgets a series that was not scraped for this long."""
-    metrics: Annotated[dict[str, str], AfterValidator(lambda given: {**_METRICS, **given})] = _METRICS
-    """Names that manifests use, mapped to what pods export; added to gpu_utilization and request_queue_depth."""
-
-
-class Autoscaling(Section):
-    """Who sets the number of replicas: an HPA manifest, or nobody (``replicas`` stays)."""
-
-    hpa: str | None = None
-    """Path of an autoscaling/v2 HorizontalPodAutoscaler manifest, relative to the scenario."""
-    sync_period: PositiveDurationS = 15.0
-    """kube-controller-manager --horizontal-pod-autoscaler-sync-period."""
-    pass_duration: SpreadS = Spread(min=0.01, max=0.05)
-    """How long one pass of the controller takes (our estimate). The next begins a sync period after its end, so
-    passes drift against 15 s policy periods, as real ones do."""
-    tolerance: Fraction = 0.1
-    """--horizontal-pod-autoscaler-tolerance."""
-    downscale_stabilization: DurationS = 300.0
-    """--horizontal-pod-autoscaler-downscale-stabilization."""
-    cpu_initialization_period: DurationS = 300.0
-    """--horizontal-pod-autoscaler-cpu-initialization-period."""
-    initial_readiness_delay: DurationS = 30.0
-    """--horizontal-pod-autoscaler-initial-readiness-delay."""
-    scrape: Scrape = Scrape()
-
-
 class Fleet(Section):
-    """The Deployment and its autoscaler."""
+    """The Deployment and what sets its size."""
 
     deployment: str | None = None
     """Path of an apps/v1 Deployment manifest (resources, probes, grace period, preStop)."""

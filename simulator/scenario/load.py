@@ -7,15 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from simulator.scenario.autoscaling import AutoscalerPolicy
 from simulator.scenario.engine import EngineSection
 from simulator.scenario.errors import ScenarioError
-from simulator.scenario.manifests import (
-    DeploymentManifest,
-    HpaManifest,
-    load_deployment,
-    load_hpa,
-)
+from simulator.scenario.manifests import DeploymentManifest, load_deployment
 from simulator.scenario.overrides import apply_overrides
+from simulator.scenario.policy_files import LoadedPolicy, load_policy
 from simulator.scenario.schema import Scenario
 from simulator.scenario.validation import validate
 from simulator.scenario.vllm_config import VllmServeConfig, load_vllm_config, parse_vllm_config
@@ -32,7 +29,7 @@ class LoadedScenario:
         data: what was validated, as plain data (overrides applied).
         overrides: the ``--set`` assignments, as given.
         vllm: the ``vllm serve`` configuration.
-        hpa: the autoscaler's manifest, or None for a fixed number of replicas.
+        policies: what sets the number of replicas, with the files that it names; in the scenario's order.
         deployment: the Deployment's manifest, or None for defaults.
         notes: what a reader should know of how files were understood.
     """
@@ -42,7 +39,7 @@ class LoadedScenario:
     data: dict[str, Any]
     overrides: tuple[str, ...]
     vllm: VllmServeConfig
-    hpa: HpaManifest | None
+    policies: tuple[LoadedPolicy, ...]
     deployment: DeploymentManifest | None
     notes: tuple[str, ...]
 
@@ -80,22 +77,30 @@ def load_scenario(path: str | Path, overrides: Iterable[str] = ()) -> LoadedScen
 
     vllm = _load_vllm(scenario, source)
     notes.extend(vllm.notes)
-    hpa_path, deployment_path = scenario.fleet.autoscaling.hpa, scenario.fleet.deployment
-    hpa = load_hpa(_named(source, hpa_path, "fleet", "autoscaling", "hpa")) if hpa_path else None
+    policies = tuple(
+        _load_policy(policy, source, index)
+        for index, policy in enumerate(scenario.fleet.autoscaling.policies)
+    )
+    deployment_path = scenario.fleet.deployment
     deployment = (
         load_deployment(_named(source, deployment_path, "fleet", "deployment")) if deployment_path else None
     )
-    loaded = LoadedScenario(scenario, source, data, overrides, vllm, hpa, deployment, ())
+    loaded = LoadedScenario(scenario, source, data, overrides, vllm, policies, deployment, ())
     notes.extend(_check_fit(loaded))
-    return LoadedScenario(scenario, source, data, overrides, vllm, hpa, deployment, tuple(notes))
+    return LoadedScenario(scenario, source, data, overrides, vllm, policies, deployment, tuple(notes))
 
 
-def _named(source: YamlSource, name: str, *key: str) -> Path:
+def _load_policy(policy: AutoscalerPolicy, source: YamlSource, index: int) -> LoadedPolicy:
+    key = ("fleet", "autoscaling", "policies", index)
+    return load_policy(policy, key, lambda name, *below: _named(source, name, *key, *below))
+
+
+def _named(source: YamlSource, name: str, *key: str | int) -> Path:
     """A file that the scenario names; which key does is part of the news that it is not there."""
     path = source.path.parent / name
     if not path.is_file():
         wrong = "expected a file, this is a folder" if path.is_dir() else "no such file"
-        raise ScenarioError(f"{wrong}: {path}", file=source.where(key), key=".".join(key))
+        raise ScenarioError(f"{wrong}: {path}", file=source.where(key), key=".".join(map(str, key)))
     return path
 
 
@@ -113,16 +118,17 @@ def _load_vllm(scenario: Scenario, source: YamlSource) -> VllmServeConfig:
 def _check_fit(loaded: LoadedScenario) -> Sequence[str]:
     """What one file alone cannot tell."""
     notes: list[str] = []
-    hpa, deployment = loaded.hpa, loaded.deployment
-    if hpa is not None and deployment is not None:
-        target = hpa.spec.scale_target_ref
-        if target.kind == "Deployment" and target.name != deployment.metadata.name:
+    deployment = loaded.deployment
+    for loaded_policy in loaded.policies:
+        notes.extend(loaded_policy.notes)
+        scaled = loaded_policy.deployment
+        if deployment is not None and scaled is not None and scaled != deployment.metadata.name:
+            what = "HPA" if loaded_policy.policy.kind in ("hpa", "wva") else "ScaledObject"
             raise loaded.error(
-                f"the HPA scales Deployment {target.name!r}, but the deployment's manifest is "
+                f"the {what} scales Deployment {scaled!r}, but the deployment's manifest is "
                 f"{deployment.metadata.name!r}",
-                "fleet",
-                "autoscaling",
-                "hpa",
+                *loaded_policy.key,
+                "manifest",
             )
     if deployment is not None:
         gpus = loaded.vllm.tensor_parallel_size * loaded.vllm.pipeline_parallel_size
@@ -143,6 +149,6 @@ def _check_fit(loaded: LoadedScenario) -> Sequence[str]:
                 "deployment: no readinessProbe: pods get requests as soon as their container runs, and fail them "
                 "until vLLM listens"
             )
-    if hpa is None and loaded.scenario.fleet.replicas is None and deployment is None:
+    if not loaded.policies and loaded.scenario.fleet.replicas is None and deployment is None:
         notes.append("fleet: neither replicas nor manifests; 1 replica")
     return notes

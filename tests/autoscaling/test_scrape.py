@@ -4,14 +4,16 @@ from types import SimpleNamespace
 
 import pytest
 
-from simulator.autoscaling.scrape import (
+from simulator.autoscaling.exporters import (
+    GATEWAY_QUEUE,
     GPU_MEMORY_USED,
     GPU_UTILIZATION,
     KV_CACHE_USAGE,
     NUM_REQUESTS_RUNNING,
     NUM_REQUESTS_WAITING,
-    Scraper,
+    PodExporters,
 )
+from simulator.autoscaling.scrape import Scraper
 from simulator.clock import Clock
 from simulator.cluster.pods import Pod
 from simulator.draws import Draws
@@ -44,7 +46,7 @@ class Rig:
             self,
             Draws(1),
             interval_s=15,
-            gpu_memory_used_bytes=70 * 2**30,
+            exporters=PodExporters(70 * 2**30),
             **{"staleness_s": 40, **options},
         )
         self.offset_s = 15 * Draws(1).uniform("scrape-offset/prometheus", 0)
@@ -63,8 +65,8 @@ class Rig:
         """Value at a time, by running up to it."""
         if to_ps(at_s) > self.clock.now:
             self.clock.run(until=to_ps(at_s))
-        sample = self.scraper.latest(metric, "p", self.clock.now)
-        return None if sample is None else sample.value_milli / 1000
+        point = self.scraper.point(metric, "p", self.clock.now)
+        return None if point is None else point.value
 
 
 @pytest.fixture
@@ -83,7 +85,7 @@ def test_a_value_is_that_of_the_last_scrape(rig):
     r = rig()
     r.pod()
     assert r.read(NUM_REQUESTS_WAITING, r.offset_s + 29.9) == int(r.offset_s + 15)
-    sample = r.scraper.latest(NUM_REQUESTS_WAITING, "p", r.clock.now)
+    sample = r.scraper.point(NUM_REQUESTS_WAITING, "p", r.clock.now)
     assert sample.timestamp_ps == pytest.approx(to_ps(r.offset_s + 15), abs=1)
     assert sample.window_ps == 15 * PS_PER_S
 
@@ -179,6 +181,57 @@ def test_a_gone_pod_is_forgotten(rig):
     r.clock.run(until=to_ps(20))
     pod.gone_ps = r.clock.now
     r.clock.run(until=to_ps(60))
-    assert r.scraper.latest(NUM_REQUESTS_WAITING, "p", r.clock.now) is None
+    assert r.scraper.latest(NUM_REQUESTS_WAITING, r.clock.now) == {}
     r.clock.run()  # comes to an end: the pod is not scraped any more
     assert r.clock.now == to_ps(60)
+
+
+def test_windows(rig):
+    r = rig(gateway=lambda: {GATEWAY_QUEUE: 5.0})
+    r.scraper.keep(60)
+    r.pod()
+    o = r.offset_s
+    r.clock.run(until=to_ps(o + 46))
+    now = r.clock.now
+    # Waiting grows by one a second: samples at o, o + 15, o + 30, o + 45.
+    values = [int(o + 15 * n) for n in range(4)]
+    assert r.scraper.avg_over_time(NUM_REQUESTS_WAITING, 60, now) == {"p": sum(values) / 4}
+    assert r.scraper.avg_over_time(NUM_REQUESTS_WAITING, 16, now) == {"p": values[3]}
+    assert r.scraper.max_over_time(NUM_REQUESTS_WAITING, 40, now) == {"p": values[3]}
+    assert r.scraper.rate(NUM_REQUESTS_WAITING, 45, now)["p"] == pytest.approx(1, rel=0.05)
+    assert r.scraper.rate(NUM_REQUESTS_WAITING, 16, now) == {}  # one sample
+    assert r.scraper.latest(GATEWAY_QUEUE, now)["gateway"].value == 5
+
+
+def test_a_window_must_be_named_before_the_run(rig):
+    r = rig()
+    r.pod()
+    with pytest.raises(ValueError, match="kept for 0 s, not for a window of 60 s"):
+        r.scraper.rate(NUM_REQUESTS_WAITING, 60, 0)
+    r.clock.run(until=to_ps(20))
+    with pytest.raises(RuntimeError, match="before the run begins"):
+        r.scraper.keep(60)
+
+
+def test_samples_of_a_gone_pod_count_in_windows_and_not_at_an_instant(rig):
+    r = rig()
+    r.scraper.keep(60)
+    pod = r.pod()
+    r.clock.run(until=to_ps(r.offset_s + 31))
+    pod.gone_ps = r.clock.now
+    r.clock.run(until=to_ps(r.offset_s + 50))
+    now = r.clock.now
+    assert r.scraper.latest(NUM_REQUESTS_WAITING, now) == {}
+    assert set(r.scraper.avg_over_time(NUM_REQUESTS_WAITING, 60, now)) == {"p"}
+    r.clock.run(until=to_ps(r.offset_s + 120))
+    assert r.scraper.avg_over_time(NUM_REQUESTS_WAITING, 60, r.clock.now) == {}
+
+
+def test_aliases_and_names(rig):
+    r = rig(aliases={"queue": NUM_REQUESTS_WAITING, "odd": "nothing"})
+    r.pod()
+    assert r.scraper.exported("queue") == NUM_REQUESTS_WAITING
+    assert r.scraper.exported(NUM_REQUESTS_RUNNING) == NUM_REQUESTS_RUNNING
+    assert r.scraper.exported("odd") is None
+    assert "queue" in r.scraper.names()
+    assert r.read("queue", r.offset_s + 1) == int(r.offset_s)

@@ -2,10 +2,12 @@
 
 import pytest
 
+from simulator.autoscaling.autoscaler import Services
+from simulator.autoscaling.floors import Floors
+from simulator.autoscaling.hpa_loop import HpaLoop
 from simulator.autoscaling.hpa_spec import Behavior, HpaSpec, MetricSpec, MetricTarget
-from simulator.autoscaling.loop import HpaLoop
 from simulator.autoscaling.scrape import Scraper
-from simulator.scenario.cluster import Autoscaling
+from simulator.scenario.autoscaling import HpaPolicy
 from simulator.units import to_ps
 
 
@@ -19,12 +21,11 @@ def autoscaled(world):
 
     def make(*metrics, **options):
         w = world(initial="ready", **options)
-        config = Autoscaling(scrape={"metrics": {"running": "vllm:num_requests_running"}})
-        scraper = Scraper(w.clock, w.cluster, w.draws, interval_s=15, delay_s=1)
+        aliases = {"running": "vllm:num_requests_running", "gpu_utilization": "DCGM_FI_DEV_GPU_UTIL"}
+        scraper = Scraper(w.clock, w.cluster, w.draws, interval_s=15, delay_s=1, aliases=aliases)
         spec = HpaSpec(16, 2, metrics, Behavior())
-        loop = HpaLoop(
-            w.clock, "hpa", spec, config, cluster=w.cluster, scraper=scraper, draws=w.draws, sink=w
-        )
+        services = Services(w.clock, w.cluster, Floors(), scraper, None, w.draws, w)
+        loop = HpaLoop(services, "hpa", spec, HpaPolicy(kind="hpa", manifest="hpa.yaml"))
         w.cluster.start(2)
         for pod in range(2):
             for number in range(20):
@@ -68,8 +69,8 @@ def test_gpu_utilisation_sees_a_loading_pod_as_idle(autoscaled):
     w.run(100)
     loading = w.cluster.pods()[2]
     assert loading.replica is None
-    assert w.scraper.latest("DCGM_FI_DEV_GPU_UTIL", loading.name, w.clock.now).value_milli == 0
-    assert w.scraper.latest("vllm:num_requests_running", loading.name, w.clock.now) is None
+    assert w.scraper.value("DCGM_FI_DEV_GPU_UTIL", loading.name) == 0
+    assert w.scraper.value("vllm:num_requests_running", loading.name) is None
 
 
 def test_nothing_is_seen_before_it_was_scraped(autoscaled):
@@ -77,6 +78,6 @@ def test_nothing_is_seen_before_it_was_scraped(autoscaled):
     for second in range(1, 200):
         w.run(second)
         for pod in w.cluster.pods():
-            sample = w.scraper.latest("vllm:num_requests_running", pod.name, w.clock.now)
+            sample = w.scraper.point("vllm:num_requests_running", pod.name, w.clock.now)
             if sample is not None:
                 assert sample.timestamp_ps <= w.clock.now - to_ps(1)

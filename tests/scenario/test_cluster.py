@@ -1,14 +1,13 @@
 import pytest
 from pydantic import ValidationError
 
-from simulator.scenario.cluster import Autoscaling, Cluster, NodePool, Reclaim, Scrape
+from simulator.scenario.cluster import Cluster, NodePool, Reclaim
 
 
 def test_defaults():
     cluster = Cluster()
     assert [pool.name for pool in cluster.pools] == ["on-demand"]
     assert cluster.initial == "ready"
-    assert Autoscaling().sync_period == 15.0
 
 
 def test_quantities_are_read_as_written():
@@ -54,17 +53,3 @@ def test_unknown_keys_are_refused():
 def test_a_cluster_has_a_pool():
     with pytest.raises(ValidationError, match="at least 1"):
         Cluster(pools=[])
-
-
-def test_default_metric_names():
-    assert Scrape().metrics["gpu_utilization"] == "DCGM_FI_DEV_GPU_UTIL"
-    assert Scrape().metrics["request_queue_depth"] == "vllm:num_requests_waiting"
-
-
-def test_metric_names_are_added_to_the_default_ones():
-    scrape = Scrape(metrics={"running": "vllm:num_requests_running", "gpu_utilization": "other"})
-    assert scrape.metrics == {
-        "gpu_utilization": "other",
-        "request_queue_depth": "vllm:num_requests_waiting",
-        "running": "vllm:num_requests_running",
-    }

@@ -45,7 +45,7 @@ def test_files_are_found_beside_the_scenario(tmp_path: Path, monkeypatch: pytest
     monkeypatch.chdir("/")
     loaded = load_scenario(path)
     assert loaded.vllm.tensor_parallel_size == 4
-    assert loaded.hpa is not None
+    assert loaded.policies[0].manifest is not None
     assert loaded.base_dir == tmp_path / "deep"
     assert [note.partition(":")[0] for note in loaded.notes] == ["swap-space", "disable-log-requests"]
 
@@ -89,7 +89,7 @@ def test_hpa_of_another_deployment(tmp_path: Path) -> None:
     path = write(tmp_path, {"fleet": {"deployment": "deployment.yaml"}}, hpa={})
     with pytest.raises(ScenarioError, match=r"HPA scales Deployment 'vllm', but .* 'other'") as error:
         load_scenario(path)
-    assert error.value.key == "fleet.autoscaling.hpa"
+    assert error.value.key == "fleet.autoscaling.policies.0.manifest"
 
 
 def test_a_deployment_without_probes_is_told(tmp_path: Path) -> None:

@@ -5,12 +5,15 @@ from types import SimpleNamespace
 import pytest
 
 from simulator.autoscaling import hpa_types as types
+from simulator.autoscaling.autoscaler import Point, Services
+from simulator.autoscaling.exporters import EXPORTED
+from simulator.autoscaling.floors import Floors
+from simulator.autoscaling.hpa_loop import HpaLoop, validate_metrics
 from simulator.autoscaling.hpa_spec import Behavior, HpaSpec, MetricSpec, MetricTarget
-from simulator.autoscaling.loop import HpaLoop, exported_name, validate_metrics
 from simulator.clock import Clock
 from simulator.cluster.pods import Pod
 from simulator.draws import Draws
-from simulator.scenario.cluster import Autoscaling, Scrape
+from simulator.scenario.autoscaling import HpaPolicy
 from simulator.scenario.errors import ScenarioError
 from simulator.units import PS_PER_S, to_ps, to_s
 
@@ -51,26 +54,28 @@ class FakeCluster:
 class Rig:
     """A loop whose metric the test sets: the same value for each pod, in ``self.values`` by exported name."""
 
-    def __init__(self, *metrics, replicas=2, lowest=1, highest=16, **config):
+    def __init__(self, *metrics, replicas=2, lowest=1, highest=16, ambiguous=False, **config):
         self.clock = Clock()
         self.cluster = FakeCluster(self.clock, replicas)
-        self.values = {"vllm:num_requests_waiting": 10_000}
+        self.values = {"vllm:num_requests_waiting": 10}
         self.events = []
         spec = HpaSpec(highest, lowest, metrics or (QUEUE,), Behavior())
-        self.loop = HpaLoop(
-            self.clock,
-            "hpa",
-            spec,
-            Autoscaling(**{"pass_duration": 0.5, **config}),
-            cluster=self.cluster,
-            scraper=self,
-            draws=Draws(1),
-            sink=self,
-        )
+        self.floors = Floors()
+        services = Services(self.clock, self.cluster, self.floors, self, None, Draws(1), self)
+        policy = HpaPolicy(kind="hpa", manifest="hpa.yaml", **{"pass_duration": 0.5, **config})
+        self.loop = HpaLoop(services, "hpa", spec, policy, ambiguous=ambiguous)
 
-    def latest(self, metric, pod, now):
-        value = self.values.get(metric)
-        return None if value is None else types.Sample(value, now)
+    def exported(self, metric):
+        name = {"request_queue_depth": "vllm:num_requests_waiting"}.get(metric, metric)
+        return name if name in EXPORTED else None
+
+    def names(self):
+        return EXPORTED
+
+    def latest(self, metric, now):
+        value = self.values.get(self.exported(metric))
+        pods = () if value is None else self.cluster.pods()
+        return {pod.name: Point(value, now, 0) for pod in pods}
 
     def event(self, t_ps, kind, subject, reason, message, value=None):
         assert (kind, subject) == ("hpa", "hpa")
@@ -100,14 +105,14 @@ def test_first_pass_at_once_then_a_period_after_each(rig):
 
 def test_scales_up_and_remembers(rig):
     r = rig()
-    r.values["vllm:num_requests_waiting"] = 20_000
+    r.values["vllm:num_requests_waiting"] = 20
     r.loop.start()
     r.run(1)
     assert r.cluster.writes == [(0.0, 4, "hpa")]
     assert r.loop.state.desired_replicas == 4
     assert [event.change for event in r.loop.state.scale_up_events] == [2]
     # At the target nothing moves any more.
-    r.values["vllm:num_requests_waiting"] = 10_000
+    r.values["vllm:num_requests_waiting"] = 10
     r.run(100)
     assert len(r.cluster.writes) == 1
 
@@ -116,7 +121,7 @@ def test_scale_down_waits_for_the_stabilisation_window(rig):
     r = rig(replicas=4)
     r.loop.start()
     r.run(1)  # recommends 4
-    r.values["vllm:num_requests_waiting"] = 2_000
+    r.values["vllm:num_requests_waiting"] = 2
     r.run(300)
     assert r.cluster.writes == []
     r.run(330)
@@ -125,7 +130,7 @@ def test_scale_down_waits_for_the_stabilisation_window(rig):
 
 def test_events_of_a_rescale_tell_sizes_values_and_why(rig):
     r = rig()
-    r.values["vllm:num_requests_waiting"] = 20_000
+    r.values["vllm:num_requests_waiting"] = 20
     r.loop.start()
     r.run(1)
     rescale = next(event for event in r.events if event[1] == "SuccessfulRescale")
@@ -144,7 +149,7 @@ def test_conditions_are_told_when_they_change(rig):
     r.values.clear()
     r.run(100)
     assert r.reasons()[2:] == ["FailedGetPodsMetric", "FailedGetPodsMetric", "FailedComputeMetricsReplicas"]
-    r.values["vllm:num_requests_waiting"] = 10_000
+    r.values["vllm:num_requests_waiting"] = 10
     r.run(120)
     assert r.reasons()[5:] == ["ValidMetricFound"]
 
@@ -179,22 +184,45 @@ def test_external_metric_has_a_series_for_each_pod(rig):
     assert r.loop.snapshot().readings == (types.ExternalValues(()),)
 
 
-def test_names_are_mapped_by_the_scenario():
-    mapping = {"gpu": "DCGM_FI_DEV_GPU_UTIL"}
-    assert exported_name("gpu", mapping) == "DCGM_FI_DEV_GPU_UTIL"
-    assert exported_name("vllm:num_requests_running", mapping) == "vllm:num_requests_running"
-    assert exported_name("nothing", mapping) is None
-
-
-def test_metric_that_nothing_exports_is_an_error():
+def test_metric_that_nothing_exports_is_an_error(rig):
     metric = MetricSpec("Pods", "queue_lenght", MetricTarget("AverageValue", average_value_milli=1))
     with pytest.raises(ScenarioError, match=r"spec\.metrics\[1\]: nothing exports 'queue_lenght'"):
-        validate_metrics((QUEUE, metric), Scrape().metrics)
+        validate_metrics((QUEUE, metric), rig())
 
 
-def test_mapping_to_what_nothing_exports_is_an_error():
-    with pytest.raises(ScenarioError, match=r"scrape\.metrics\.gpu: pods do not export 'DCGM_GPU'"):
-        validate_metrics((), {"gpu": "DCGM_GPU"})
+def test_gateway_metric_of_pods_is_an_error(rig):
+    target = MetricTarget("AverageValue", average_value_milli=1)
+    name = "inference_extension_flow_control_queue_size"
+    with pytest.raises(ScenarioError, match="use an Object or External metric"):
+        rig(MetricSpec("Pods", name, target))
+    rig(MetricSpec("External", name, target))
+
+
+def test_a_floor_raises_the_minimum_at_the_next_pass(rig):
+    r = rig(lowest=1, highest=8)
+    r.loop.start()
+    r.run(1)
+    r.floors.set("cron", 6)
+    r.run(20)
+    assert r.cluster.writes == [(15.5, 6, "hpa")]
+    r.floors.set("cron", 100)  # not above its own maximum
+    r.run(40)
+    assert r.cluster.writes[1:] == [(31.0, 8, "hpa")]
+    # The floor gone, the size falls by the autoscaler's own rules: moves to a minimum leave no recommendation, so
+    # the window holds the 2 of the first pass alone.
+    r.floors.set("cron", 0)
+    r.values["vllm:num_requests_waiting"] = 1
+    r.run(50)
+    assert r.cluster.writes[2:] == [(46.5, 2, "hpa")]
+
+
+def test_two_autoscalers_of_one_target_do_nothing(rig):
+    r = rig(ambiguous=True)
+    r.values["vllm:num_requests_waiting"] = 50
+    r.loop.start()
+    r.run(40)
+    assert r.cluster.writes == []
+    assert "AmbiguousSelector" in r.reasons()
 
 
 def test_resource_metric_is_an_error(rig):

@@ -2,26 +2,29 @@
 
 The decision itself is `simulator.autoscaling.hpa.decide`. Metric names of the manifest are mapped to exported ones
 by the scenario (the job of prometheus-adapter's rules); a name that is exported needs no mapping. A Pods metric is
-read per pod; an Object metric is the sum over pods; an External metric has one series for each pod.
+read per pod; an Object metric is the sum over all series of its name; an External metric has all of them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Container, Generator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from simulator.autoscaling import hpa_types as types
+from simulator.autoscaling.autoscaler import total
+from simulator.autoscaling.exporters import POD_METRICS
 from simulator.autoscaling.hpa import (
     HpaController,
     HpaFlags,
+    HpaGates,
     HpaSnapshot,
     HpaSpec,
     HpaState,
     decide,
     record_write,
 )
-from simulator.autoscaling.scrape import EXPORTED
 from simulator.scenario.errors import ScenarioError
 from simulator.scenario.manifests.kubernetes import place_in_manifest
 from simulator.units import PS_PER_S, to_ps
@@ -29,61 +32,66 @@ from simulator.units import PS_PER_S, to_ps
 if TYPE_CHECKING:
     from simpy import Event
 
+    from simulator.autoscaling.autoscaler import MetricsReader, Point, Services
     from simulator.autoscaling.hpa_spec import MetricSpec
-    from simulator.autoscaling.scrape import Scraper
-    from simulator.clock import Clock
-    from simulator.cluster.cluster import Cluster
     from simulator.cluster.pods import Pod
-    from simulator.draws import Draws
-    from simulator.records.sink import RecordSink
-    from simulator.scenario.cluster import Autoscaling
+    from simulator.scenario.autoscaling_kinds import HpaController as HpaControllerSection
 
 _TOLD_OTHERWISE: Final = ("SucceededRescale", "SucceededGetScale", "ReadyForNewScale")
 """Reasons of AbleToScale that every quiet pass and every rescale brings; the rescale has its own event."""
 
 
-def exported_name(name: str, mapping: Mapping[str, str]) -> str | None:
-    """The exported metric that a manifest's name stands for; None if there is none."""
-    exported = mapping.get(name, name)
-    return exported if exported in EXPORTED else None
-
-
 def validate_metrics(
-    metrics: Sequence[MetricSpec], mapping: Mapping[str, str], *, manifest: Path | None = None
+    metrics: Sequence[MetricSpec],
+    reader: MetricsReader,
+    *,
+    manifest: Path | None = None,
+    served: Container[str] = (),
 ) -> None:
-    """Refuse a manifest whose metrics no pod of the simulation has.
+    """Refuse a manifest whose metrics nothing in the simulation has.
 
     Args:
         metrics: ``spec.metrics`` of the autoscaler.
-        mapping: the scenario's ``scrape.metrics``.
+        reader: where they are read.
         manifest: the autoscaler's file, for the message.
+        served: External metrics that another metrics server answers.
 
     Raises:
         ScenarioError: names the metric's key and what there is.
     """
-    for name, exported in mapping.items():
-        if exported not in EXPORTED:
-            raise ScenarioError(
-                f"pods do not export {exported!r}; they export {', '.join(EXPORTED)}",
-                key=f"fleet.autoscaling.scrape.metrics.{name}",
-            )
     for index, metric in enumerate(metrics):
+        if metric.type == "External" and metric.name in served:
+            continue
+        exported = reader.exported(metric.name)
         if metric.type in ("Resource", "ContainerResource"):
             reason = (
                 f"the simulator has no {metric.name} usage of pods; use a Pods, Object or External metric"
             )
-        elif exported_name(metric.name, mapping) is None:
-            known = ", ".join((*mapping, *EXPORTED))
+        elif exported is None:
             reason = (
-                f"nothing exports {metric.name!r}: expected one of {known}, or a mapping for it under "
-                "fleet.autoscaling.scrape.metrics in the scenario"
+                f"nothing exports {metric.name!r}: expected one of {', '.join(reader.names())}, or a mapping for it "
+                "under fleet.autoscaling.scrape.metrics in the scenario"
             )
+        elif metric.type == "Pods" and exported not in POD_METRICS:
+            reason = f"pods do not export {exported!r}, the gateway does: use an Object or External metric"
         else:
             continue
         file, key = None, f"spec.metrics[{index}]"
         if manifest is not None:
             file, key = place_in_manifest(manifest, "HorizontalPodAutoscaler", ["spec", "metrics", index])
         raise ScenarioError(reason, file=file, key=key)
+
+
+_NO_METRICS: Final = types.MetricError("no metrics returned from custom metrics API")
+
+
+def _milli(value: float) -> int:
+    """A value as prometheus-adapter hands it on: whole milli-units, truncated."""
+    return int(value * 1000)
+
+
+def _sample(point: Point) -> types.Sample:
+    return types.Sample(_milli(point.value), point.timestamp_ps, point.window_ps)
 
 
 def _whole_seconds(t_ps: int) -> int:
@@ -106,16 +114,23 @@ def _pod(pod: Pod) -> types.Pod:
     )
 
 
-def controller(config: Autoscaling, version: str = "1.37") -> HpaController:
-    """The controller that a scenario describes."""
+def controller(policy: HpaControllerSection) -> HpaController:
+    """The controller that a scenario describes.
+
+    Raises:
+        ValueError: a version whose rules are not known.
+    """
     return HpaController(
-        version=version,
+        version=policy.version,
         flags=HpaFlags(
-            sync_period_ps=to_ps(config.sync_period),
-            tolerance=config.tolerance,
-            downscale_stabilization_ps=to_ps(config.downscale_stabilization),
-            cpu_initialization_period_ps=to_ps(config.cpu_initialization_period),
-            initial_readiness_delay_ps=to_ps(config.initial_readiness_delay),
+            sync_period_ps=to_ps(policy.sync_period),
+            tolerance=policy.tolerance,
+            downscale_stabilization_ps=to_ps(policy.downscale_stabilization),
+            cpu_initialization_period_ps=to_ps(policy.cpu_initialization_period),
+            initial_readiness_delay_ps=to_ps(policy.initial_readiness_delay),
+        ),
+        gates=HpaGates(
+            scale_to_zero=policy.scale_to_zero, configurable_tolerance=policy.configurable_tolerance
         ),
     )
 
@@ -124,45 +139,42 @@ class HpaLoop:
     """One HorizontalPodAutoscaler and its controller.
 
     Args:
-        env: the run's clock.
+        services: what it works with.
         name: of the autoscaler.
         spec: what it asks for.
-        config: the scenario's autoscaling: the controller's flags and the metrics' names.
-        cluster: whose Deployment it scales.
-        scraper: where its metrics come from.
-        draws: the run's draws, for how long passes take.
-        sink: gets the events.
+        policy: the controller's flags.
         manifest: the autoscaler's file, for error messages.
+        ambiguous: whether another HorizontalPodAutoscaler selects the same pods.
+        external: External metrics that another metrics server answers, by name: the reading at an instant.
 
     Raises:
         ScenarioError: the spec names a metric that nothing exports.
     """
 
+    writes_size: Final = True
+
     def __init__(
         self,
-        env: Clock,
+        services: Services,
         name: str,
         spec: HpaSpec,
-        config: Autoscaling,
+        policy: HpaControllerSection,
         *,
-        cluster: Cluster,
-        scraper: Scraper,
-        draws: Draws,
-        sink: RecordSink,
         manifest: Path | None = None,
+        ambiguous: bool = False,
+        external: Mapping[str, Callable[[int], types.Reading]] | None = None,
     ) -> None:
-        validate_metrics(spec.metrics, config.scrape.metrics, manifest=manifest)
+        self._external: Final = external or {}
+        validate_metrics(spec.metrics, services.metrics, manifest=manifest, served=self._external)
+        self.name = name
         self.state = HpaState()
         self.passes = 0
-        self._env = env
-        self._name = name
+        self._env = services.clock
+        self._services = services
         self._spec = spec
-        self._config = config
-        self._controller = controller(config)
-        self._cluster = cluster
-        self._scraper = scraper
-        self._draws = draws
-        self._sink = sink
+        self._policy = policy
+        self._controller = controller(policy)
+        self._selector_problem: Final = "ambiguous" if ambiguous else None
         self._warnings: tuple[types.HpaEvent, ...] = ()
 
     def start(self) -> None:
@@ -173,18 +185,22 @@ class HpaLoop:
         yield self._env.timeout(self._controller.first_pass_delay_ps)
         while True:
             self.sync()
-            took_s = self._config.pass_duration.quantile_s(self._draws.uniform("hpa-pass", self.passes))
+            chance = self._services.draws.uniform(f"hpa-pass/{self.name}", self.passes)
+            took_s = self._policy.pass_duration.quantile_s(chance)
             self.passes += 1
             yield self._env.timeout(self._controller.flags.sync_period_ps + to_ps(took_s))
 
     def snapshot(self) -> HpaSnapshot:
-        """What a pass sees now."""
-        counts = self._cluster.counts()
+        """What a pass sees now; a floor of others is in its spec's minimum."""
+        target = self._services.target
+        counts, pods = target.counts(), target.pods()
+        own = self._spec.effective_min_replicas
+        minimum = self._services.floors.raised(own, self._spec.max_replicas)
         return HpaSnapshot(
-            spec=self._spec,
-            scale=types.Scale(counts.desired, counts.provisioned),
-            pods=tuple(_pod(pod) for pod in self._cluster.pods()),
-            readings=tuple(self._reading(metric) for metric in self._spec.metrics),
+            spec=self._spec if minimum == own else replace(self._spec, min_replicas=minimum),
+            scale=types.Scale(counts.desired, counts.provisioned, self._selector_problem),
+            pods=tuple(_pod(pod) for pod in pods),
+            readings=tuple(self._reading(metric, pods) for metric in self._spec.metrics),
             controller=self._controller,
         )
 
@@ -196,7 +212,7 @@ class HpaLoop:
         state, decision = decide(self.state, snapshot, now)
         if decision.rescale:
             assert decision.desired_replicas is not None
-            self._cluster.set_replicas(decision.desired_replicas, now, self._name)
+            self._services.target.set_replicas(decision.desired_replicas, now, self.name)
             state, event = record_write(state, snapshot, decision, now)
             self._tell(event.reason, self._describe(decision), float(decision.desired_replicas))
         self.state = state
@@ -207,20 +223,17 @@ class HpaLoop:
             self._warnings = decision.events
         return decision
 
-    def _reading(self, metric: MetricSpec) -> types.Reading:
-        exported = exported_name(metric.name, self._config.scrape.metrics)
-        samples: dict[str, types.Sample] = {}
-        for pod in self._cluster.pods() if exported is not None else ():
-            sample = self._scraper.latest(exported or "", pod.name, self._env.now)
-            if sample is not None:
-                samples[pod.name] = sample
+    def _reading(self, metric: MetricSpec, pods: tuple[Pod, ...]) -> types.Reading:
+        if metric.type == "External" and metric.name in self._external:
+            return self._external[metric.name](self._env.now)
+        points = self._services.metrics.latest(metric.name, self._env.now)
         if metric.type == "External":
-            return types.ExternalValues(tuple(sample.value_milli for sample in samples.values()))
-        if not samples:
-            return types.MetricError("no metrics returned from custom metrics API")
+            return types.ExternalValues(tuple(_milli(point.value) for point in points.values()))
         if metric.type == "Object":
-            return types.ObjectValue(sum(sample.value_milli for sample in samples.values()))
-        return types.PodSamples(samples)
+            value = total(points)
+            return _NO_METRICS if value is None else types.ObjectValue(_milli(value))
+        samples = {pod.name: _sample(points[pod.name]) for pod in pods if pod.name in points}
+        return types.PodSamples(samples) if samples else _NO_METRICS
 
     def _describe(self, decision: types.HpaDecision) -> str:
         values = "; ".join(_metric_text(status) for status in decision.current_metrics)
@@ -239,7 +252,7 @@ class HpaLoop:
 
     def _tell(self, reason: str, message: str, value: float | None = None) -> None:
         sentence = message if message.endswith(".") else f"{message}."
-        self._sink.event(self._env.now, "hpa", self._name, reason, sentence, value)
+        self._services.sink.event(self._env.now, "hpa", self.name, reason, sentence, value)
 
 
 def _metric_text(status: types.MetricStatus) -> str:

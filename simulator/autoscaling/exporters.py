@@ -1,0 +1,120 @@
+"""What targets answer when they are scraped, under the names that real exporters use.
+
+A pod is behind two exporters, which differ in when it has a sample:
+
+- vLLM's API server, from the moment it listens until its process ends. A pod that loads has no vLLM metrics, so
+  for an HPA Pods metric it is *missing*. Names as in vLLM 0.33 (v1/metrics/loggers.py); counters start at 0 with
+  each process. ``vllm:request_success_total`` is the sum over its finished_reason labels stop and length.
+- dcgm-exporter, a DaemonSet on the node. It labels a GPU with the pod that the kubelet has allocated it to, which
+  happens when the pod is bound; so a pod that loads *has* a sample, with a utilisation of 0 and no memory in use.
+  A GPU-utilisation autoscaler thus sees idle pods where a queue-length autoscaler sees missing ones.
+
+The gateway answers under the names of the Gateway API Inference Extension's endpoint picker.
+
+``DCGM_FI_DEV_GPU_UTIL`` here is the busy share between two scrapes in whole per cent. The real field covers the
+last second or less; the share has the same mean and less noise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from simulator.clients.client import Client
+    from simulator.cluster.pods import Pod
+    from simulator.engines.protocol import EngineSnapshot
+    from simulator.gateway.gateway import Gateway
+
+NUM_REQUESTS_WAITING: Final = "vllm:num_requests_waiting"
+NUM_REQUESTS_RUNNING: Final = "vllm:num_requests_running"
+KV_CACHE_USAGE: Final = "vllm:kv_cache_usage_perc"
+GPU_UTILIZATION: Final = "DCGM_FI_DEV_GPU_UTIL"
+GPU_MEMORY_USED: Final = "DCGM_FI_DEV_FB_USED"
+
+POD_METRICS: Final = (
+    NUM_REQUESTS_WAITING,
+    NUM_REQUESTS_RUNNING,
+    KV_CACHE_USAGE,
+    "vllm:prompt_tokens_total",
+    "vllm:generation_tokens_total",
+    "vllm:request_success_total",
+    "vllm:num_preemptions_total",
+    "vllm:prefix_cache_queries_total",
+    "vllm:prefix_cache_hits_total",
+    GPU_UTILIZATION,
+    GPU_MEMORY_USED,
+)
+"""Names of the metrics that a pod has, as their exporters spell them. DCGM's memory is in MiB."""
+
+GATEWAY: Final = "gateway"
+"""Name of the gateway among the targets."""
+GATEWAY_QUEUE: Final = "inference_extension_flow_control_queue_size"
+GATEWAY_RUNNING: Final = "inference_objective_running_requests"
+GATEWAY_REQUESTS: Final = "inference_objective_request_total"
+
+GATEWAY_METRICS: Final = (GATEWAY_QUEUE, GATEWAY_RUNNING, GATEWAY_REQUESTS)
+"""Requests that it holds, requests that it has sent and that have not ended, requests that have come."""
+
+EXPORTED: Final = (*POD_METRICS, *GATEWAY_METRICS)
+
+Values = Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class PodExporters:
+    """The two exporters of a pod.
+
+    Attributes:
+        gpu_memory_used_bytes: device memory that a running vLLM holds, per GPU.
+    """
+
+    gpu_memory_used_bytes: int = 0
+
+    def read(self, pod: Pod, window_ps: int, busy_before_ps: int) -> tuple[Values, int]:
+        """What a scrape of a pod finds, and the engine's busy time so far.
+
+        Args:
+            pod: the pod.
+            window_ps: time since the scrape before.
+            busy_before_ps: busy time then.
+        """
+        node = pod.node
+        if node is None or node.gone_ps is not None:
+            return {}, 0
+        replica = pod.replica
+        if replica is None or not replica.alive or not replica.listening:
+            return {GPU_UTILIZATION: 0.0, GPU_MEMORY_USED: 0.0}, 0
+        state: EngineSnapshot = replica.peek()
+        counters = state.counters
+        busy_ps = counters.busy_ps
+        # A restarted process has worked less than the one before.
+        since_ps = busy_ps - busy_before_ps if busy_ps >= busy_before_ps else busy_ps
+        percent = min(100, 100 * since_ps // window_ps) if window_ps else 0
+        return {
+            NUM_REQUESTS_WAITING: float(state.waiting),
+            NUM_REQUESTS_RUNNING: float(state.running),
+            KV_CACHE_USAGE: state.kv_blocks_used / state.kv_blocks_total,
+            "vllm:prompt_tokens_total": float(counters.prompt_tokens),
+            "vllm:generation_tokens_total": float(counters.generation_tokens),
+            "vllm:request_success_total": float(counters.requests_finished),
+            "vllm:num_preemptions_total": float(counters.num_preemptions),
+            "vllm:prefix_cache_queries_total": float(counters.prefix_cache_queries),
+            "vllm:prefix_cache_hits_total": float(counters.prefix_cache_hits),
+            GPU_UTILIZATION: float(percent),
+            GPU_MEMORY_USED: float(self.gpu_memory_used_bytes // 2**20),
+        }, busy_ps
+
+
+def gateway_exporter(gateway: Gateway, client: Client) -> Callable[[], Values]:
+    """What a scrape of the gateway finds; requests are attempts, as a gateway cannot tell a retry."""
+
+    def read() -> Values:
+        return {
+            GATEWAY_QUEUE: float(gateway.queue_length),
+            GATEWAY_RUNNING: float(sum(gateway.outstanding().values())),
+            GATEWAY_REQUESTS: float(client.totals.attempts),
+        }
+
+    return read
