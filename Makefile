@@ -4,8 +4,8 @@ BIN := .venv/bin
 SCENARIO ?= experiments/spiky.yaml
 ARGS ?=
 # What setup.py compiles, and what that depends on.
-COMPILED := $(wildcard simulator/engines/*.py simulator/engines/vllm/*.py) simulator/kv_cache/content.py \
-	simulator/records/itl.py simulator/step_time/tables.py
+COMPILED := $(wildcard simulator/*.py simulator/cluster/replica.py $(foreach part,clients engines engines/vllm gateway \
+	kv_cache records step_time,simulator/$(part)/*.py))
 
 .PHONY: run test bench validate-scheduler capture-test calibrate-cpu profiles heldout accuracy setup setup-test lint types \
 	unit docs pure clean

@@ -1,4 +1,4 @@
-"""Make a capture of what the gpu_visit kit brought back: ``python -m calibration.visit_kit DIR... --out DIR``.
+"""Make a capture of what the visit kit brought back: ``python -m calibration.visit_kit DIR... --out DIR``.
 
 A kit's folder holds ``steps.jsonl.gz`` (delta-coded), ``requests.jsonl.gz``, ``meta.jsonl`` and ``nvml.csv``, with
 one zero of time for each folder. It tells less than our own captures: not the order of running requests, not when the
@@ -351,7 +351,7 @@ def convert(folders: list[Path], out: Path, *, gpu: str | None = None) -> Captur
         name: str(value) for name, value in told[0].items() if value and name not in ("kernel", "cpus")
     }
     manifest = CaptureManifest(
-        plan="gpu_visit",
+        plan="visit",
         model=tables.engines[0].model,
         created=_created(folders[0]),
         gpu=found,
@@ -361,7 +361,7 @@ def convert(folders: list[Path], out: Path, *, gpu: str | None = None) -> Captur
         engines=tables.engines,
         stages=tables.stages,
         notes=[
-            "made of gpu_visit folders: no running order, arrival steps or contents; decisions cannot be replayed",
+            "made of folders of the visit kit: no running order, arrival steps or contents; decisions cannot be replayed",
             *tables.notes,
         ],
     )
@@ -385,7 +385,7 @@ def main(
     out: Annotated[Path, typer.Option(help="Folder of the capture to write.")],
     gpu: Annotated[str | None, typer.Option(help="GPU id, where the device's name does not tell.")] = None,
 ) -> None:
-    """Make a capture of what the gpu_visit kit brought back."""
+    """Make a capture of what the visit kit brought back."""
     try:
         manifest = convert(folders, out, gpu=gpu)
     except CaptureError as error:

@@ -1,4 +1,4 @@
-"""What the gpu_visit kit's ``meta.jsonl`` says of an engine."""
+"""What the visit kit's ``meta.jsonl`` says of an engine."""
 
 from __future__ import annotations
 

@@ -10,11 +10,11 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from simulator.compiled import check_compiled
+from simulator.compiled import choose_modules
 
 __version__ = "0.1.0"
 
-check_compiled(Path(__file__).parent)
+choose_modules(Path(__file__).parent)
 
 if TYPE_CHECKING:
     from simulator.records.results import Results, read_results

@@ -1,4 +1,6 @@
 import os
+import subprocess
+import sys
 from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 
@@ -29,3 +31,12 @@ def test_a_fresh_module_passes(tmp_path: Path) -> None:
 
 def test_an_installed_package_is_not_checked(tmp_path: Path) -> None:
     check_compiled(checkout(tmp_path, compiled_s=100, source_s=101, setup=False))
+
+
+def test_the_python_files_are_used_on_request() -> None:
+    code = "import simulator.clock as clock; print(clock.__file__)"
+    environment = {**os.environ, "SIMULATOR_COMPILE": "0", "PYTHONPATH": os.pathsep.join(sys.path)}
+    found = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+    )
+    assert found.stdout.strip().endswith("clock.py")
