@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import signal
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 from typing import Annotated, Final, NoReturn
 
 import typer
 from rich.console import Console
 
+from simulator.interrupts import Terminated, sigterm_raises
 from simulator.records.results import ResultsError
 from simulator.report.console import print_summary
 from simulator.report.progress import RunProgress
@@ -25,10 +22,6 @@ EXIT_BAD_INPUT: Final = 2
 EXIT_SLO_MISSED: Final = 3
 EXIT_INTERRUPTED: Final = 130
 EXIT_TERMINATED: Final = 143
-
-
-class _Terminated(BaseException):
-    """SIGTERM came."""
 
 
 def main(
@@ -51,7 +44,7 @@ def main(
         progress = RunProgress(
             loaded.scenario.duration, Console(stderr=True), label=loaded.scenario.name, quiet=quiet
         )
-        with _sigterm_raises(), progress:
+        with sigterm_raises(), progress:
             summary = run_to_folder(
                 loaded, folder, seed=seed, replications=replications, jobs=jobs, progress=progress.update
             )
@@ -59,26 +52,12 @@ def main(
         _stop(f"error: {error}", EXIT_BAD_INPUT)
     except KeyboardInterrupt:
         _stop("interrupted; nothing was written", EXIT_INTERRUPTED)
-    except _Terminated:
+    except Terminated:
         _stop("terminated; nothing was written", EXIT_TERMINATED)
     if not quiet:
         print_summary(summary, Console(), folder=folder)
     if fail_on_slo and not verdict(summary)[0]:
         raise typer.Exit(EXIT_SLO_MISSED)
-
-
-@contextmanager
-def _sigterm_raises() -> Iterator[None]:
-    """What a run leaves behind when it is told to end, as in a batch queue, is what it leaves on Ctrl-C: nothing."""
-
-    def end(_signal: int, _frame: FrameType | None) -> NoReturn:
-        raise _Terminated
-
-    before = signal.signal(signal.SIGTERM, end)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _stop(message: str, code: int) -> NoReturn:
