@@ -47,7 +47,8 @@ def load_variants(
             ]
             loaded = load_scenario(path, [*common, *assignments])
             label = " ".join(
-                f"{_short(key)}={_text(value)}" for (key, _), value in zip(keys, choice, strict=True)
+                f"{_short(key)}={_text(value, values)}"
+                for (key, values), value in zip(keys, choice, strict=True)
             )
             own = loaded.scenario.name
             name = f"{own} {label}" if label and len(paths) > 1 else label or own
@@ -77,11 +78,13 @@ def _short(key: str) -> str:
     return next((part for part in reversed(key.split(".")) if not part.isdigit()), key)
 
 
-def _text(value: Any) -> str:
+def _text(value: Any, values: list[Any]) -> str:
     if isinstance(value, str):
         return Path(value).stem if value.endswith((".yaml", ".yml")) else value
     if value is None:
         return "none"
+    if isinstance(value, dict) and sum(isinstance(each, dict) for each in values) == 1:
+        return "given"
     return json.dumps(value, ensure_ascii=False)
 
 
