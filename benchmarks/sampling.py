@@ -14,7 +14,8 @@ from types import FrameType, TracebackType
 from typing import Final
 
 PARTS: Final = {
-    "engine": ("engines", "kv_cache", "step_time", "cluster/replica.py"),
+    "engine": ("engines", "kv_cache", "cluster/replica.py"),
+    "step times": ("step_time",),
     "clients and gateway": ("clients", "gateway", "workload", "attempts.py", "draws.py"),
     "control plane": ("cluster", "autoscaling", "timeline.py"),
     "recording": ("records",),

@@ -361,7 +361,7 @@ def convert(folders: list[Path], out: Path, *, gpu: str | None = None) -> Captur
         engines=tables.engines,
         stages=tables.stages,
         notes=[
-            "made of folders of the visit kit: no running order, arrival steps or contents; decisions cannot be replayed",
+            "made from visit kit folders: no running order, arrival steps or contents; decisions cannot be replayed",
             *tables.notes,
         ],
     )

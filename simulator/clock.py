@@ -11,14 +11,12 @@ from collections.abc import Callable, Generator
 from heapq import heappop, heappush
 from typing import Any, Final
 
-import simpy
 from simpy.events import NORMAL, Event, EventPriority, Process, Timeout
+
+from simulator.simpy_environment import CALL, IntegerEnvironment
 
 LAST: Final = EventPriority(2)
 """After every ordinary event of the same instant (SimPy: URGENT 0, NORMAL 1)."""
-
-_CALL: Final = 5
-"""Length of a callback's entry: (time, priority, sequence number, callback, argument)."""
 
 
 class Clock:
@@ -34,7 +32,7 @@ class Clock:
     def __init__(self) -> None:
         self.now = 0
         self._number = 0  # of the entry put on the list last
-        self._environment = _Environment(self)
+        self._environment = IntegerEnvironment(self)
         self._entries: list[tuple[Any, ...]] = self._environment._queue
 
     # --- callbacks --------------------------------------------------------------------------------------
@@ -102,7 +100,7 @@ class Clock:
             raise ValueError(f"until ({until} ps) must be after the current time, {self.now} ps")
         entries = self._entries
         while entries and entries[0][0] < until:
-            if len(entries[0]) == _CALL:
+            if len(entries[0]) == CALL:
                 entry = heappop(entries)
                 self.now = entry[0]
                 entry[3](entry[4])
@@ -110,30 +108,3 @@ class Clock:
                 environment.step()
         self.now = until
         return None
-
-
-class _Environment(simpy.Environment):
-    """SimPy's environment with the clock's time and its count of entries."""
-
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
-        super().__init__(0)
-        self._eid: Any = iter(clock.next_number, None)
-
-    @property
-    def _now(self) -> Any:
-        return self._clock.now
-
-    @_now.setter
-    def _now(self, now_ps: Any) -> None:
-        self._clock.now = now_ps
-
-    def step(self) -> None:
-        """As SimPy's, for callbacks too."""
-        entries: list[Any] = self._queue
-        if entries and len(entries[0]) == _CALL:
-            entry = heappop(entries)
-            self._clock.now = entry[0]
-            entry[3](entry[4])
-        else:
-            super().step()

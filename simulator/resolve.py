@@ -62,6 +62,10 @@ class ReplicaPlan:
     gpu_memory_used_bytes: float
     notes: tuple[str, ...]
 
+    def frontend_in_of(self, prompt_tokens: int) -> int:
+        """Time from the server's HTTP front end to the engine's queue, in picoseconds."""
+        return self.frontend_in_ps + self.frontend_in_ps_per_token * prompt_tokens
+
 
 class EngineSource(Protocol):
     """Where an engine is described: its section, vLLM's configuration, and how to name a mistake in them."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterator
-from functools import cached_property
+from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any, Final
 
 from simulator import __version__
@@ -20,8 +20,10 @@ from simulator.autoscaling.autoscaler import Knowledge, Services
 from simulator.autoscaling.engine_rate import EngineLimits, best_rate
 from simulator.autoscaling.exporters import PodExporters, gateway_exporter
 from simulator.autoscaling.floors import Floors
+from simulator.autoscaling.latencies import Latencies, ServerLatencies
+from simulator.autoscaling.metrics_server import MetricsServer, pod_template
 from simulator.autoscaling.scrape import Scraper
-from simulator.autoscaling.wiring import initial_replicas, make_autoscalers
+from simulator.autoscaling.wiring import initial_replicas, make_autoscalers, series_labels
 from simulator.clients.client import Client
 from simulator.clock import Clock
 from simulator.cluster.cluster import Cluster
@@ -39,8 +41,9 @@ from simulator.units import to_ps, to_s
 from simulator.workload import WorkloadSource
 
 if TYPE_CHECKING:
+    from simulator.attempts import AttemptListener
     from simulator.autoscaling.autoscaler import Autoscaler
-    from simulator.engines.protocol import StepTime
+    from simulator.engines.protocol import ItlSink, StepTime
     from simulator.records.recorder import Recorder
     from simulator.scenario.load import LoadedScenario
     from simulator.workload.request import RequestSpec
@@ -94,6 +97,8 @@ class Simulation:
             deployment="vllm" if loaded.deployment is None else loaded.deployment.metadata.name,
         )
         self._draws = draws
+        self._latencies = Latencies()
+        self._labels = series_labels(loaded)
         self._router_scraper = self._scraper_for_router()
         self.client = Client(
             clock,
@@ -227,6 +232,7 @@ class Simulation:
             new_reader=self._scraper,
             draws=self._draws,
             sink=self.recorder,
+            resources=cache(self._metrics_server),
         )
         knowledge = Knowledge(self._engine_rate, self._arrivals, self.plan.gpus)
         return make_autoscalers(self.loaded, services, knowledge)
@@ -251,6 +257,10 @@ class Simulation:
             scenario.workload, self._draws, self._duration_ps, self.loaded.base_dir
         ).arrivals()
 
+    def _metrics_server(self) -> MetricsServer:
+        config, template = self.loaded.scenario.fleet.resource_metrics, pod_template(self.loaded.deployment)
+        return MetricsServer(self.clock, self.cluster, self._draws, config, template)
+
     def _scraper(self, job: str, interval_s: float, delay_s: float) -> Scraper:
         scrape = self.loaded.scenario.fleet.autoscaling.scrape
         return Scraper(
@@ -260,9 +270,12 @@ class Simulation:
             interval_s=interval_s,
             delay_s=delay_s,
             staleness_s=scrape.staleness,
-            exporters=PodExporters(round(self.plan.gpu_memory_used_bytes)),
+            exporters=PodExporters(
+                round(self.plan.gpu_memory_used_bytes), self.plan.gpu.tdp_w, self._latencies
+            ),
             gateway=gateway_exporter(self.gateway, self.client),
             aliases=scrape.metrics,
+            labels=self._labels,
             job=job,
         )
 
@@ -280,17 +293,23 @@ class Simulation:
 
     def _make_replica(self, pod: str) -> Replica:
         plan = self.plan
+        listener: AttemptListener = self.gateway
+        itl: ItlSink = self.recorder.itl
+        if self._latencies.wanted:
+            server = ServerLatencies(listener, itl, plan.frontend_in_of)
+            self._latencies.serve(pod, server)
+            listener = itl = server
         engine = make_engine(
             plan.engine,
             plan.step_time.step_time,
-            self.recorder.itl,
+            itl,
             skipping=self.loaded.scenario.engine.engine_impl == "skipping",
         )
         replica = Replica(
             self.clock,
             pod,
             engine,
-            self.gateway,
+            listener,
             frontend_in_ps=plan.frontend_in_ps,
             frontend_in_ps_per_token=plan.frontend_in_ps_per_token,
             frontend_out_ps=plan.frontend_out_ps,

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from simulator.autoscaling.floors import Floors
+    from simulator.autoscaling.metrics_server import MetricsServer
     from simulator.clock import Clock
     from simulator.cluster.pods import Pod
     from simulator.draws import Draws
@@ -98,10 +99,16 @@ class MetricsReader(Protocol):
     """
 
     def exported(self, metric: str) -> str | None:
-        """The exporter's name of a metric; None if nothing exports it."""
+        """The exporter's name of a metric; None if nothing exports it.
+
+        Latency histograms are collected only if somebody has asked for one of their series before the run begins.
+        """
 
     def names(self) -> Iterable[str]:
         """All names that can be read, aliases included."""
+
+    def labels(self, target: str) -> Mapping[str, str]:
+        """The labels of a target's series that are known."""
 
     def keep(self, window_s: float) -> None:
         """Keep samples for windows of this length; to be called before the run begins.
@@ -121,6 +128,9 @@ class MetricsReader(Protocol):
 
     def max_over_time(self, metric: str, window_s: float, now: int) -> Mapping[str, float]:
         """``max_over_time(metric[window])``."""
+
+    def quantile(self, q: float, histogram: str, window_s: float, now: int) -> float | None:
+        """``histogram_quantile(q, sum by (le) (rate(histogram_bucket[window])))``; None without observations."""
 
 
 def total(by_target: Mapping[str, float] | Mapping[str, Point]) -> float | None:
@@ -143,6 +153,7 @@ class Services:
             interval in seconds, delay in seconds from a sample until a query finds it.
         draws: the run's draws.
         sink: gets the events.
+        resources: the cluster's metrics-server, which begins to measure when it is first asked for; None without one.
     """
 
     clock: Clock
@@ -152,6 +163,7 @@ class Services:
     new_reader: Callable[[str, float, float], MetricsReader]
     draws: Draws
     sink: RecordSink
+    resources: Callable[[], MetricsServer] | None = None
 
 
 @dataclass(frozen=True, slots=True)

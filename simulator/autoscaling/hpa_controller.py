@@ -7,6 +7,7 @@ its release notes say.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from typing import Final
 
 from simulator.units import PS_PER_S
@@ -14,8 +15,10 @@ from simulator.units import PS_PER_S
 OLDEST_VERSION: Final = (1, 23)
 """autoscaling/v2 became generally available in v1.23: no older controller reads these manifests."""
 NEWEST_VERSION: Final = (1, 37)
+FINISHED_PHASES: Final = ("Failed", "Succeeded")
 
 
+@cache
 def parse_version(version: str) -> tuple[int, int]:
     """``"1.37"`` or ``"v1.37.2"`` to (1, 37).
 
@@ -108,6 +111,20 @@ class HpaController:
     @property
     def rejects_ambiguous_selectors(self) -> bool:
         return self.line >= (1, 27)
+
+    @property
+    def finished_phases(self) -> tuple[str, ...]:
+        """Phases of pods that per-pod metrics ignore: finished ones in v1.37, only failed ones before.
+
+        The two rules are those of the v1.37 line's source and of the test table before it; in which release
+        the change came out was not found.
+        """
+        return FINISHED_PHASES if self.line >= (1, 37) else ("Failed",)
+
+    @property
+    def requires_container_sample(self) -> bool:
+        """Whether one pod's entry without the container fails a ContainerResource metric (before v1.37)."""
+        return self.line < (1, 37)
 
     @property
     def retries_write_conflicts(self) -> bool:

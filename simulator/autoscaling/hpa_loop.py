@@ -2,7 +2,9 @@
 
 The decision itself is `simulator.autoscaling.hpa.decide`. Metric names of the manifest are mapped to exported ones
 by the scenario (the job of prometheus-adapter's rules); a name that is exported needs no mapping. A Pods metric is
-read per pod; an Object metric is the sum over all series of its name; an External metric has all of them.
+read per pod; an Object metric is the sum over all series of its name, whatever object it describes; an External metric
+has all of them. A metric's selector is held against the labels that are known (pod, model_name, engine, namespace);
+others are taken to be as wanted. Resource and ContainerResource metrics come from metrics-server.
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ from simulator.autoscaling.hpa import (
     decide,
     record_write,
 )
+from simulator.autoscaling.metrics_server import RESOURCES, PodTemplate
 from simulator.scenario.errors import ScenarioError
 from simulator.scenario.manifests.kubernetes import place_in_manifest
 from simulator.units import PS_PER_S, to_ps
@@ -44,6 +47,7 @@ _TOLD_OTHERWISE: Final = ("SucceededRescale", "SucceededGetScale", "ReadyForNewS
 def validate_metrics(
     metrics: Sequence[MetricSpec],
     reader: MetricsReader,
+    template: PodTemplate | None,
     *,
     manifest: Path | None = None,
     served: Container[str] = (),
@@ -52,7 +56,8 @@ def validate_metrics(
 
     Args:
         metrics: ``spec.metrics`` of the autoscaler.
-        reader: where they are read.
+        reader: where all but resources are read.
+        template: the pods' containers, where there is a metrics-server.
         manifest: the autoscaler's file, for the message.
         served: External metrics that another metrics server answers.
 
@@ -62,24 +67,46 @@ def validate_metrics(
     for index, metric in enumerate(metrics):
         if metric.type == "External" and metric.name in served:
             continue
-        exported = reader.exported(metric.name)
         if metric.type in ("Resource", "ContainerResource"):
-            reason = (
-                f"the simulator has no {metric.name} usage of pods; use a Pods, Object or External metric"
-            )
-        elif exported is None:
-            reason = (
-                f"nothing exports {metric.name!r}: expected one of {', '.join(reader.names())}, or a mapping for it "
-                "under fleet.autoscaling.scrape.metrics in the scenario"
-            )
-        elif metric.type == "Pods" and exported not in POD_METRICS:
-            reason = f"pods do not export {exported!r}, the gateway does: use an Object or External metric"
+            reason = _resource_problem(metric, template)
         else:
+            reason = _name_problem(metric, reader)
+        if reason is None:
             continue
         file, key = None, f"spec.metrics[{index}]"
         if manifest is not None:
             file, key = place_in_manifest(manifest, "HorizontalPodAutoscaler", ["spec", "metrics", index])
         raise ScenarioError(reason, file=file, key=key)
+
+
+def _name_problem(metric: MetricSpec, reader: MetricsReader) -> str | None:
+    exported = reader.exported(metric.name)
+    if exported is None:
+        return (
+            f"nothing exports {metric.name!r}: expected one of {', '.join(reader.names())}, or a mapping for it "
+            "under fleet.autoscaling.scrape.metrics in the scenario"
+        )
+    if metric.type == "Pods" and exported not in POD_METRICS:
+        return f"pods do not export {exported!r}, the gateway does: use an Object or External metric"
+    return None
+
+
+def _resource_problem(metric: MetricSpec, template: PodTemplate | None) -> str | None:
+    if template is None or metric.name not in RESOURCES:
+        return f"metrics-server has no {metric.name!r} of pods: expected one of {', '.join(RESOURCES)}"
+    containers = {c.name: c for c in (*template.containers, *template.sidecars)}
+    if metric.container and metric.container not in containers:
+        return f"the pod has no container {metric.container!r}: expected one of {', '.join(containers)}"
+    if metric.target.average_utilization_percent is None:
+        return None
+    asked = [containers[metric.container]] if metric.container else list(containers.values())
+    lacking = [c.name for c in asked if metric.name not in c.requests_milli]
+    if lacking and not (not metric.container and metric.name in (template.pod_requests_milli or {})):
+        return (
+            f"averageUtilization is a share of the request, and container {lacking[0]!r} requests no {metric.name}: "
+            "give fleet.deployment a manifest with resources.requests"
+        )
+    return None
 
 
 _NO_METRICS: Final = types.MetricError("no metrics returned from custom metrics API")
@@ -99,7 +126,7 @@ def _whole_seconds(t_ps: int) -> int:
     return t_ps // PS_PER_S * PS_PER_S
 
 
-def _pod(pod: Pod) -> types.Pod:
+def _pod(pod: Pod, template: PodTemplate) -> types.Pod:
     ready = None
     if pod.ready_transition_ps is not None:
         ready = types.ReadyCondition(
@@ -111,6 +138,9 @@ def _pod(pod: Pod) -> types.Pod:
         deletion_ps=pod.deletion_ps,
         start_ps=None if pod.start_ps is None else _whole_seconds(pod.start_ps),
         ready=ready,
+        containers=template.containers,
+        sidecars=template.sidecars,
+        pod_requests_milli=template.pod_requests_milli,
     )
 
 
@@ -165,7 +195,11 @@ class HpaLoop:
         external: Mapping[str, Callable[[int], types.Reading]] | None = None,
     ) -> None:
         self._external: Final = external or {}
-        validate_metrics(spec.metrics, services.metrics, manifest=manifest, served=self._external)
+        of_resources = any(metric.type in ("Resource", "ContainerResource") for metric in spec.metrics)
+        self._resources = services.resources() if of_resources and services.resources is not None else None
+        template = None if self._resources is None else self._resources.template
+        validate_metrics(spec.metrics, services.metrics, template, manifest=manifest, served=self._external)
+        self._template = template or PodTemplate()
         self.name = name
         self.state = HpaState()
         self.passes = 0
@@ -199,7 +233,7 @@ class HpaLoop:
         return HpaSnapshot(
             spec=self._spec if minimum == own else replace(self._spec, min_replicas=minimum),
             scale=types.Scale(counts.desired, counts.provisioned, self._selector_problem),
-            pods=tuple(_pod(pod) for pod in pods),
+            pods=tuple(_pod(pod, self._template) for pod in pods),
             readings=tuple(self._reading(metric, pods) for metric in self._spec.metrics),
             controller=self._controller,
         )
@@ -226,7 +260,10 @@ class HpaLoop:
     def _reading(self, metric: MetricSpec, pods: tuple[Pod, ...]) -> types.Reading:
         if metric.type == "External" and metric.name in self._external:
             return self._external[metric.name](self._env.now)
-        points = self._services.metrics.latest(metric.name, self._env.now)
+        if metric.type in ("Resource", "ContainerResource"):
+            assert self._resources is not None
+            return self._resources.usage(self._env.now)
+        points = self._selected(metric)
         if metric.type == "External":
             return types.ExternalValues(tuple(_milli(point.value) for point in points.values()))
         if metric.type == "Object":
@@ -234,6 +271,13 @@ class HpaLoop:
             return _NO_METRICS if value is None else types.ObjectValue(_milli(value))
         samples = {pod.name: _sample(points[pod.name]) for pod in pods if pod.name in points}
         return types.PodSamples(samples) if samples else _NO_METRICS
+
+    def _selected(self, metric: MetricSpec) -> Mapping[str, Point]:
+        reader, selector = self._services.metrics, metric.labels
+        points = reader.latest(metric.name, self._env.now)
+        if selector is None:
+            return points
+        return {target: point for target, point in points.items() if selector.matches(reader.labels(target))}
 
     def _describe(self, decision: types.HpaDecision) -> str:
         values = "; ".join(_metric_text(status) for status in decision.current_metrics)
@@ -257,4 +301,6 @@ class HpaLoop:
 
 def _metric_text(status: types.MetricStatus) -> str:
     value = status.average_value_milli if status.average_value_milli is not None else status.value_milli
-    return f"{status.name} {value / 1000:g}" if value is not None else status.name
+    text = f"{status.name} {value / 1000:g}" if value is not None else status.name
+    percent = status.average_utilization_percent
+    return text if percent is None else f"{text} ({percent} % of the request)"

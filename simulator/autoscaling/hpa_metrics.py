@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from simulator.autoscaling.hpa_controller import HpaController
 from simulator.autoscaling.hpa_pods import MetricUnavailableError, resource_samples
 from simulator.autoscaling.hpa_replicas import (
     Tolerance,
@@ -54,19 +55,24 @@ def describe(metric: MetricSpec) -> str:
     return metric.name
 
 
-def _samples(metric: MetricSpec, reading: Reading) -> Mapping[str, Sample]:
+def _samples(metric: MetricSpec, reading: Reading, controller: HpaController) -> Mapping[str, Sample]:
     if isinstance(reading, PodSamples):
+        if metric.type == "Pods" and not reading.samples:
+            raise MetricUnavailableError(
+                f"unable to get metric {metric.name}: no metrics returned from custom metrics API"
+            )
         return reading.samples
     if isinstance(reading, ResourceUsage) and metric.type != "Pods":
-        return resource_samples(reading, metric.name, metric.container)
+        return resource_samples(reading, metric.name, metric.container, controller.requires_container_sample)
     raise TypeError(f"a {metric.type} metric cannot be read from {type(reading).__name__}")
 
 
 def _per_pod_metric(
     metric: MetricSpec, reading: Reading, scale: Scale, snapshot: HpaSnapshot, tolerance: Tolerance, now: int
 ) -> tuple[int, MetricStatus]:
-    target, flags = metric.target, snapshot.controller.flags
-    samples = _samples(metric, reading)
+    target, controller = metric.target, snapshot.controller
+    flags = controller.flags
+    samples = _samples(metric, reading, controller)
     resource = "" if metric.type == "Pods" else metric.name
     if target.average_value_milli is not None:
         count = average_replicas(
@@ -78,6 +84,7 @@ def _per_pod_metric(
             tolerance,
             flags,
             now,
+            controller.finished_phases,
         )
     elif target.average_utilization_percent is not None and resource:
         count = utilization_replicas(
@@ -90,7 +97,8 @@ def _per_pod_metric(
             flags,
             now,
             metric.container,
-            snapshot.controller.pod_level_resources,
+            controller.pod_level_resources,
+            controller.finished_phases,
         )
     elif resource:
         raise MetricUnavailableError(

@@ -6,10 +6,10 @@ Follows the sorting, request and sampling rules of the controller's replica calc
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from simulator.autoscaling.hpa_controller import HpaFlags
+from simulator.autoscaling.hpa_controller import FINISHED_PHASES, HpaFlags
 from simulator.autoscaling.hpa_types import Container, Pod, ResourceUsage, Sample
 
 
@@ -49,7 +49,12 @@ def _cpu_sample_is_unready(pod: Pod, sample: Sample, flags: HpaFlags, now: int) 
 
 
 def group_pods(
-    pods: Sequence[Pod], samples: Mapping[str, Sample], resource: str, flags: HpaFlags, now: int
+    pods: Sequence[Pod],
+    samples: Mapping[str, Sample],
+    resource: str,
+    flags: HpaFlags,
+    now: int,
+    finished_phases: Collection[str] = FINISHED_PHASES,
 ) -> PodGroups:
     """Each pod into the first group that fits: ignored, unready, missing, unready by CPU rules, ready.
 
@@ -59,13 +64,14 @@ def group_pods(
         resource: ``cpu`` applies the initialisation rules; any other name, also empty, does not.
         flags: the CPU initialisation period and the initial readiness delay.
         now: time in picoseconds.
+        finished_phases: phases of pods that are ignored; see `HpaController.finished_phases`.
     """
     ready: list[str] = []
     unready: list[str] = []
     missing: list[str] = []
     ignored: list[str] = []
     for pod in pods:
-        if pod.deletion_ps is not None or pod.phase in ("Failed", "Succeeded"):
+        if pod.deletion_ps is not None or pod.phase in finished_phases:
             ignored.append(pod.name)
         elif pod.phase == "Pending":
             unready.append(pod.name)
@@ -131,20 +137,33 @@ def requests_milli(
     return {pod.name: pod_request_milli(pod, resource, container, pod_level_resources) for pod in pods}
 
 
-def resource_samples(usage: ResourceUsage, resource: str, container: str = "") -> dict[str, Sample]:
+def resource_samples(
+    usage: ResourceUsage, resource: str, container: str = "", strict: bool = False
+) -> dict[str, Sample]:
     """Samples of a Resource metric (containers summed) or of a ContainerResource metric (one container).
 
     A pod of which one container lacks the resource has no sample.
 
+    Args:
+        usage: what the resource metrics API has.
+        resource: name of the resource.
+        container: of a ContainerResource metric; empty for the whole pod.
+        strict: whether a pod's entry without the named container fails the metric (before v1.37) or leaves the pod
+            without a sample.
+
     Raises:
-        MetricUnavailableError: a pod's entry lacks the named container.
+        MetricUnavailableError: there are no entries at all, or strictly the above.
     """
+    if not usage.pods:
+        raise MetricUnavailableError(
+            f"unable to get metrics for resource {resource}: no metrics returned from resource metrics API"
+        )
     samples: dict[str, Sample] = {}
     for name, pod in usage.pods.items():
         if container:
-            if container not in pod.containers:
+            if strict and container not in pod.containers:
                 raise MetricUnavailableError(f"container {container} not present in metrics for pod {name}")
-            used = [pod.containers[container]]
+            used = [pod.containers[container]] if container in pod.containers else []
         else:
             used = list(pod.containers.values())
         if used and all(resource in by_resource for by_resource in used):

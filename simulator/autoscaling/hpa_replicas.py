@@ -8,11 +8,11 @@ floats (Python's float is the same), rounding up last. Follows the controller's 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from simulator.autoscaling.hpa_controller import HpaController, HpaFlags
+from simulator.autoscaling.hpa_controller import FINISHED_PHASES, HpaController, HpaFlags
 from simulator.autoscaling.hpa_pods import (
     MetricUnavailableError,
     group_pods,
@@ -161,6 +161,7 @@ def utilization_replicas(
     now: int,
     container: str = "",
     pod_level_resources: bool = True,
+    finished_phases: Collection[str] = FINISHED_PHASES,
 ) -> Count:
     """Replicas for a Resource or ContainerResource metric with a Utilization target.
 
@@ -175,13 +176,14 @@ def utilization_replicas(
         now: time in picoseconds.
         container: of a ContainerResource metric; empty for the whole pod.
         pod_level_resources: see `pod_request_milli`.
+        finished_phases: see `group_pods`.
 
     Raises:
         MetricUnavailableError: no pods, no usable samples or a request that is not set.
     """
     if not pods:
         raise MetricUnavailableError(NO_PODS)
-    groups = group_pods(pods, samples, resource, flags, now)
+    groups = group_pods(pods, samples, resource, flags, now, finished_phases)
     dropped = {*groups.ignored, *groups.unready}
     values = {name: sample.value_milli for name, sample in samples.items() if name not in dropped}
     if not values:
@@ -215,6 +217,7 @@ def average_replicas(
     tolerance: Tolerance,
     flags: HpaFlags,
     now: int,
+    finished_phases: Collection[str] = FINISHED_PHASES,
 ) -> Count:
     """Replicas for a Pods metric, or a Resource or ContainerResource metric with an AverageValue target.
 
@@ -227,13 +230,14 @@ def average_replicas(
         tolerance: change that is ignored.
         flags: the controller's flags.
         now: time in picoseconds.
+        finished_phases: see `group_pods`.
 
     Raises:
         MetricUnavailableError: no pods or no usable samples.
     """
     if not pods:
         raise MetricUnavailableError(NO_PODS)
-    groups = group_pods(pods, samples, resource, flags, now)
+    groups = group_pods(pods, samples, resource, flags, now, finished_phases)
     dropped = {*groups.ignored, *groups.unready}
     values = {name: sample.value_milli for name, sample in samples.items() if name not in dropped}
     if not values:

@@ -9,7 +9,7 @@ Source: Kubernetes autoscaling/v2 API and its defaults (pkg/apis/autoscaling/v2/
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Final, Literal
 
 from simulator.scenario.manifests.hpa import (
@@ -19,6 +19,7 @@ from simulator.scenario.manifests.hpa import (
     HpaScalingRules,
     MetricTargetManifest,
 )
+from simulator.scenario.manifests.kubernetes import LabelSelector
 
 SelectPolicy = Literal["Max", "Min", "Disabled"]
 
@@ -51,6 +52,7 @@ class MetricSpec:
         target: what the metric should be.
         container: the container of a ContainerResource metric.
         selector: the metric's label selector as text; only shown.
+        labels: the same as the manifest has it, for who reads the metric.
         described_object: ``Kind`` and ``name`` of an Object metric's object; only shown.
     """
 
@@ -60,6 +62,7 @@ class MetricSpec:
     container: str = ""
     selector: str = ""
     described_object: tuple[str, str] = ("", "")
+    labels: LabelSelector | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +166,13 @@ def _metric(metric: HpaMetric) -> MetricSpec:
         return MetricSpec(metric.type, source.name, _target(source.target), container=source.container)
     if metric.pods is not None:
         identifier, target = metric.pods.metric, metric.pods.target
-        return MetricSpec(metric.type, identifier.name, _target(target), selector=identifier.selector_text)
+        return MetricSpec(
+            metric.type,
+            identifier.name,
+            _target(target),
+            selector=identifier.selector_text,
+            labels=identifier.selector,
+        )
     if metric.object is not None:
         identifier, target, ref = metric.object.metric, metric.object.target, metric.object.described_object
         return MetricSpec(
@@ -172,10 +181,17 @@ def _metric(metric: HpaMetric) -> MetricSpec:
             _target(target),
             selector=identifier.selector_text,
             described_object=(ref.kind, ref.name),
+            labels=identifier.selector,
         )
     assert metric.external is not None  # the reader lets no metric through without its source
     identifier, target = metric.external.metric, metric.external.target
-    return MetricSpec(metric.type, identifier.name, _target(target), selector=identifier.selector_text)
+    return MetricSpec(
+        metric.type,
+        identifier.name,
+        _target(target),
+        selector=identifier.selector_text,
+        labels=identifier.selector,
+    )
 
 
 def _rules(rules: HpaScalingRules | None) -> ScalingRules | None:

@@ -1,17 +1,20 @@
 """PromQL queries of users, evaluated on what the simulation exports.
 
 Parsing is `promql-parser`'s (the grammar of Prometheus itself). A series here is a target's: a pod or the gateway. The
-labels that tell pods apart (``pod``, ``instance``) are known; all other labels are taken to be the same on every
-series, so label matchers select everything, and ``by (namespace)`` is one group.
+labels that tell pods apart (``pod``, ``instance``) are known to be different on every series, and all others to be the
+same, so ``by (namespace)`` is one group. A matcher is held against the labels whose values are known (pod, model_name,
+engine, perhaps namespace), and lets through what it asks of others.
 
 Modelled: selectors, ``sum avg min max count`` with by and without, ``rate increase avg_over_time max_over_time``,
-``scalar vector ceil floor clamp_min clamp_max``, arithmetic, comparisons, ``or``. The rest is refused by name.
+``scalar vector ceil floor clamp_min clamp_max``, ``histogram_quantile`` of ``sum by (le) (rate(..._bucket[...]))``,
+arithmetic, comparisons, ``or``. The rest is refused by name.
 """
 
 from __future__ import annotations
 
 import math
 import operator
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -130,9 +133,33 @@ def _walk(node: Any, metrics: dict[str, None]) -> float:
                 return window.total_seconds()
             if name in ("scalar", "vector", *_PLAIN, *_CLAMPS):
                 return max(_walk(argument, metrics) for argument in node.args)
-            known = ", ".join((*_WINDOWED, "scalar", "vector", *_PLAIN, *_CLAMPS))
+            if name == "histogram_quantile":
+                selector = _quantile_of(node)
+                metrics[selector.vector_selector.name] = None
+                return float(selector.range.total_seconds())
+            known = ", ".join((*_WINDOWED, "histogram_quantile", "scalar", "vector", *_PLAIN, *_CLAMPS))
             raise ValueError(f"{name}() is not modelled; {known} are")
     raise ValueError(f"{type(node).__name__} is not modelled")
+
+
+def _quantile_of(node: Any) -> Any:
+    """The selector of ``histogram_quantile(q, sum by (le) (rate(selector)))``."""
+    quantile, inner = node.args
+    while isinstance(inner, promql.ParenExpr):
+        inner = inner.expr
+    if (
+        isinstance(quantile, promql.NumberLiteral)
+        and isinstance(inner, promql.AggregateExpr)
+        and str(inner.op) == "sum"
+        and inner.modifier is not None
+        and inner.modifier.type == promql.AggModifierType.By
+        and "le" in inner.modifier.labels
+        and not set(inner.modifier.labels) & POD_LABELS
+    ):
+        call = inner.expr
+        if isinstance(call, promql.Call) and call.func.name == "rate":
+            return call.args[0]
+    raise ValueError("histogram_quantile is modelled over sum by (le) (rate(..._bucket[...])) alone")
 
 
 def _groups_pods(node: Any) -> bool:
@@ -164,10 +191,25 @@ def _several(node: Any) -> str | None:
         case promql.BinaryExpr():
             return _several(node.lhs) or _several(node.rhs)
         case promql.Call():
-            if node.func.name in ("scalar", "vector"):
+            if node.func.name in ("scalar", "vector", "histogram_quantile"):
                 return None
             return _several(node.args[0])
     return "a selector has one element for each pod"
+
+
+def _matches(selector: Any, labels: Mapping[str, str]) -> bool:
+    """Whether a series with these known labels is selected."""
+    for matcher in selector.matchers.matchers:
+        known = labels.get(matcher.name)
+        if known is None:
+            continue
+        if matcher.op in (promql.MatchOp.Equal, promql.MatchOp.NotEqual):
+            same = known == matcher.value
+        else:
+            same = re.fullmatch(matcher.value, known) is not None
+        if same == (matcher.op in (promql.MatchOp.NotEqual, promql.MatchOp.NotRe)):
+            return False
+    return True
 
 
 def _value(node: Any, reader: MetricsReader, now: int) -> Value:
@@ -179,7 +221,10 @@ def _value(node: Any, reader: MetricsReader, now: int) -> Value:
         case promql.UnaryExpr():
             return _map(lambda x: -x, _value(node.expr, reader, now))
         case promql.VectorSelector():
-            return {target: point.value for target, point in reader.latest(str(node.name), now).items()}
+            points = reader.latest(str(node.name), now)
+            return {
+                target: points[target].value for target in points if _matches(node, reader.labels(target))
+            }
         case promql.AggregateExpr():
             return _aggregate(node, _value(node.expr, reader, now))
         case promql.BinaryExpr():
@@ -241,14 +286,17 @@ def _matched(function: Callable[[float, float], float], left: Value, right: Valu
 
 def _call(node: Any, reader: MetricsReader, now: int) -> Value:
     name = node.func.name
+    if name == "histogram_quantile":
+        selector = _quantile_of(node)
+        window_s = selector.range.total_seconds()
+        quantile = reader.quantile(float(node.args[0].val), selector.vector_selector.name, window_s, now)
+        return {} if quantile is None else {"": quantile}
     if name in _WINDOWED:
-        metric, window_s = node.args[0].vector_selector.name, node.args[0].range.total_seconds()
-        if name == "avg_over_time":
-            return dict(reader.avg_over_time(metric, window_s, now))
-        if name == "max_over_time":
-            return dict(reader.max_over_time(metric, window_s, now))
-        rates = reader.rate(metric, window_s, now)
-        return {k: v * (window_s if name == "increase" else 1.0) for k, v in rates.items()}
+        selector, window_s = node.args[0].vector_selector, node.args[0].range.total_seconds()
+        functions = {"avg_over_time": reader.avg_over_time, "max_over_time": reader.max_over_time}
+        found = functions.get(name, reader.rate)(selector.name, window_s, now)
+        scale = window_s if name == "increase" else 1.0
+        return {k: v * scale for k, v in found.items() if _matches(selector, reader.labels(k))}
     value = _value(node.args[0], reader, now)
     if name == "vector":
         return value if isinstance(value, dict) else {"": value}

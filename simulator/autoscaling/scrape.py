@@ -10,6 +10,7 @@ pod any more, ends the series, as Prometheus' staleness markers do; what was sam
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Mapping
 from typing import TYPE_CHECKING, NamedTuple
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from simulator.autoscaling import promql
 from simulator.autoscaling.autoscaler import Point
 from simulator.autoscaling.exporters import EXPORTED, GATEWAY, PodExporters, Values
+from simulator.autoscaling.latencies import BOUNDS_S, bucket_names, histogram_of
 from simulator.units import to_ps, to_s
 
 if TYPE_CHECKING:
@@ -47,6 +49,7 @@ class Scraper:
         exporters: what pods answer.
         gateway: what the gateway answers; None leaves it out.
         aliases: other names of metrics, mapped to exported ones.
+        labels: labels that every pod's series have.
         job: tells the offsets of two scrapers of one run apart.
     """
 
@@ -62,6 +65,7 @@ class Scraper:
         exporters: PodExporters | None = None,
         gateway: Callable[[], Values] | None = None,
         aliases: Mapping[str, str] | None = None,
+        labels: Mapping[str, str] | None = None,
         job: str = "prometheus",
     ) -> None:
         self._env = env
@@ -71,6 +75,7 @@ class Scraper:
         self._staleness_ps = to_ps(staleness_s)
         self._exporters = exporters or PodExporters()
         self._aliases = {} if aliases is None else aliases
+        self._labels = {} if labels is None else labels
         self._purpose = f"scrape-offset/{job}"
         self._series: dict[str, deque[_Scrape]] = {}
         self._kept_ps = 0
@@ -82,13 +87,24 @@ class Scraper:
     # --- what can be read -----------------------------------------------------------------------------------
 
     def exported(self, metric: str) -> str | None:
-        """The exporter's name of a metric; None if nothing exports it."""
+        """The exporter's name of a metric; None if nothing exports it.
+
+        A latency histogram is kept from the first question for one of its series on; to be asked before the run begins.
+        """
         name = self._aliases.get(metric, metric)
-        return name if name in EXPORTED else None
+        if name not in EXPORTED:
+            return None
+        if histogram_of(name) is not None:
+            self._exporters.latencies.wanted = True
+        return name
 
     def names(self) -> Iterable[str]:
-        """All names that can be read, aliases first."""
-        return (*self._aliases, *EXPORTED)
+        """All names that can be read, aliases first; single buckets of histograms left out."""
+        return (*self._aliases, *(name for name in EXPORTED if "{" not in name))
+
+    def labels(self, target: str) -> Mapping[str, str]:
+        """The labels of a target's series that are known."""
+        return {} if target == GATEWAY else {**self._labels, "pod": target}
 
     def keep(self, window_s: float) -> None:
         """Keep samples for windows of this length; to be called before the run begins.
@@ -142,6 +158,19 @@ class Scraper:
         """``max_over_time(metric[window])``, by target."""
         return self._over(metric, window_s, now, promql.max_over_time)
 
+    def quantile(self, q: float, histogram: str, window_s: float, now: int) -> float | None:
+        """``histogram_quantile(q, sum by (le) (rate(histogram_bucket[window])))``; None without observations.
+
+        Raises:
+            ValueError: no such histogram.
+        """
+        name = histogram_of(self._aliases.get(histogram, histogram))
+        if name is None:
+            raise ValueError(f"no histogram {histogram!r}: expected one of {', '.join(BOUNDS_S)}")
+        cumulative = [sum(self.rate(bucket, window_s, now).values()) for bucket in bucket_names(name)]
+        found = promql.histogram_quantile(q, BOUNDS_S[name], cumulative)
+        return None if math.isnan(found) else found
+
     def value(self, metric: str, target: str) -> float | None:
         """The newest sample now, as a plain number: for routers."""
         point = self.point(metric, target, self._env.now)
@@ -189,6 +218,7 @@ class Scraper:
             self._add(series, _Scrape(env.now, env.now - last_ps, {}))
             yield env.timeout(self._kept_ps + self._delay_ps)
         del self._series[pod.name]
+        self._exporters.latencies.forget(pod.name)
 
     def _scrape_gateway(self, read: Callable[[], Values]) -> Generator[Event, None, None]:
         env = self._env

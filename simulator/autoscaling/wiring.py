@@ -172,11 +172,24 @@ def _mean(values: Iterable[int]) -> float:
 
 
 def initial_replicas(loaded: LoadedScenario) -> int:
-    """Replicas at time 0: the scenario's, else the Deployment's, else the largest minimum of the policies, else 1."""
+    """Replicas at time 0: the scenario's, else the Deployment's, else the largest minimum of the policies, at least 1.
+
+    A target that starts at 0 is asleep for an HPA that has not put it there: it stays so.
+    """
     fleet, deployment = loaded.scenario.fleet, loaded.deployment
     if fleet.replicas is not None:
         return fleet.replicas
     if deployment is not None:
         return deployment.spec.replicas
     minima = [entry.min_replicas for entry in loaded.policies]
-    return max((minimum for minimum in minima if minimum is not None), default=1)
+    return max((minimum for minimum in minima if minimum is not None), default=1) or 1
+
+
+def series_labels(loaded: LoadedScenario) -> dict[str, str]:
+    """Labels of every pod's series, as vLLM and Prometheus' service discovery set them."""
+    served = loaded.vllm.served_model_name
+    name = served[0] if isinstance(served, list) and served else served
+    labels = {"engine": "0", "model_name": str(name or loaded.vllm.model)}
+    if loaded.deployment is not None:
+        labels["namespace"] = loaded.deployment.metadata.namespace
+    return labels

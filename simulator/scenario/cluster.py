@@ -13,6 +13,7 @@ from pydantic import Field, model_validator
 
 from simulator.scenario.autoscaling import Autoscaling
 from simulator.scenario.quantities import DurationS, PositiveDurationS, Section
+from simulator.scenario.resource_metrics import ResourceMetrics
 from simulator.scenario.spread import Spread, SpreadS
 
 
@@ -128,3 +129,4 @@ class Fleet(Section):
     replicas: Annotated[int, Field(ge=0)] | None = None
     """Replicas at the start (and for good, without an autoscaler); overrides the manifest's."""
     autoscaling: Autoscaling = Autoscaling()
+    resource_metrics: ResourceMetrics = ResourceMetrics()

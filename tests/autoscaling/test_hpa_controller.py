@@ -62,3 +62,10 @@ def test_section13_versions_outside_the_known_lines_are_refused(version):
         parse_version(version)
     with pytest.raises(ValueError, match=r"Kubernetes"):
         HpaController(version)
+
+
+def test_section13_finished_pods_by_version():
+    assert HpaController().finished_phases == ("Failed", "Succeeded")
+    assert HpaController("1.36").finished_phases == ("Failed",)
+    assert HpaController("1.36").requires_container_sample
+    assert not HpaController().requires_container_sample

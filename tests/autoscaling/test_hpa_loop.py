@@ -1,5 +1,6 @@
 """The autoscaler's loop: when it passes, what it sees, what it does."""
 
+from itertools import pairwise
 from types import SimpleNamespace
 
 import pytest
@@ -10,6 +11,7 @@ from simulator.autoscaling.exporters import EXPORTED
 from simulator.autoscaling.floors import Floors
 from simulator.autoscaling.hpa_loop import HpaLoop, validate_metrics
 from simulator.autoscaling.hpa_spec import Behavior, HpaSpec, MetricSpec, MetricTarget
+from simulator.autoscaling.metrics_server import PodTemplate
 from simulator.clock import Clock
 from simulator.cluster.pods import Pod
 from simulator.draws import Draws
@@ -54,14 +56,14 @@ class FakeCluster:
 class Rig:
     """A loop whose metric the test sets: the same value for each pod, in ``self.values`` by exported name."""
 
-    def __init__(self, *metrics, replicas=2, lowest=1, highest=16, ambiguous=False, **config):
+    def __init__(self, *metrics, replicas=2, lowest=1, highest=16, ambiguous=False, resources=None, **config):
         self.clock = Clock()
         self.cluster = FakeCluster(self.clock, replicas)
         self.values = {"vllm:num_requests_waiting": 10}
         self.events = []
         spec = HpaSpec(highest, lowest, metrics or (QUEUE,), Behavior())
         self.floors = Floors()
-        services = Services(self.clock, self.cluster, self.floors, self, None, Draws(1), self)
+        services = Services(self.clock, self.cluster, self.floors, self, None, Draws(1), self, resources)
         policy = HpaPolicy(kind="hpa", manifest="hpa.yaml", **{"pass_duration": 0.5, **config})
         self.loop = HpaLoop(services, "hpa", spec, policy, ambiguous=ambiguous)
 
@@ -93,14 +95,34 @@ def rig():
     return Rig
 
 
-def test_first_pass_at_once_then_a_period_after_each(rig):
-    r = rig()
+def passes_of(r, until_s):
     passes = []
     inner = r.loop.sync
     r.loop.sync = lambda: passes.append(to_s(r.clock.now)) or inner()
     r.loop.start()
-    r.run(60)
-    assert passes == [0.0, 15.5, 31.0, 46.5]
+    r.run(until_s)
+    return passes
+
+
+def test_section1_first_pass_is_at_once_in_1_37_and_a_period_later_before(rig):
+    assert passes_of(rig(), 10) == [0.0]
+    assert passes_of(rig(version="1.36"), 20) == [15.0]
+
+
+def test_section1_a_period_after_each_pass_whatever_came_of_it(rig):
+    r = rig()
+    assert passes_of(r, 60) == [0.0, 15.5, 31.0, 46.5]
+    failing = rig()
+    failing.values.clear()
+    assert passes_of(failing, 60) == [0.0, 15.5, 31.0, 46.5]
+
+
+def test_section1_passes_drift_by_their_duration(rig):
+    r = rig(pass_duration={"min": 0.01, "max": 0.05})
+    times = passes_of(r, 600)
+    gaps = [after - before for before, after in pairwise(times)]
+    assert all(15.01 <= gap <= 15.05 for gap in gaps)
+    assert len(set(gaps)) > 1
 
 
 def test_scales_up_and_remembers(rig):
@@ -187,7 +209,7 @@ def test_external_metric_has_a_series_for_each_pod(rig):
 def test_metric_that_nothing_exports_is_an_error(rig):
     metric = MetricSpec("Pods", "queue_lenght", MetricTarget("AverageValue", average_value_milli=1))
     with pytest.raises(ScenarioError, match=r"spec\.metrics\[1\]: nothing exports 'queue_lenght'"):
-        validate_metrics((QUEUE, metric), rig())
+        validate_metrics((QUEUE, metric), rig(), None)
 
 
 def test_gateway_metric_of_pods_is_an_error(rig):
@@ -225,7 +247,45 @@ def test_two_autoscalers_of_one_target_do_nothing(rig):
     assert "AmbiguousSelector" in r.reasons()
 
 
-def test_resource_metric_is_an_error(rig):
-    cpu = MetricSpec("Resource", "cpu", MetricTarget("Utilization", average_utilization_percent=50))
-    with pytest.raises(ScenarioError, match=r"spec\.metrics\[0\]: the simulator has no cpu usage"):
-        rig(cpu)
+def cpu(percent=None, container="", **target):
+    kind = "ContainerResource" if container else "Resource"
+    wanted = MetricTarget("Utilization", average_utilization_percent=percent, **target)
+    return MetricSpec(kind, "cpu", wanted, container=container)
+
+
+TEMPLATE = PodTemplate(
+    containers=(types.Container("vllm", {"cpu": 2000}), types.Container("proxy", {"memory": 1})),
+)
+
+
+@pytest.mark.parametrize(
+    ("metric", "problem"),
+    [
+        (MetricSpec("Resource", "nvidia.com/gpu", MetricTarget()), "no 'nvidia.com/gpu' of pods"),
+        (cpu(50), "container 'proxy' requests no cpu"),
+        (cpu(50, "proxy"), "container 'proxy' requests no cpu"),
+        (cpu(50, "none"), "no container 'none': expected one of vllm, proxy"),
+        (cpu(50, "vllm"), None),
+        (cpu(average_value_milli=500), None),
+    ],
+)
+def test_resource_metrics_need_what_the_pods_have(rig, metric, problem):
+    if problem is None:
+        validate_metrics((metric,), rig(), TEMPLATE)
+        return
+    with pytest.raises(ScenarioError, match=problem):
+        validate_metrics((metric,), rig(), TEMPLATE)
+
+
+def test_resource_metric_without_a_metrics_server_is_an_error(rig):
+    with pytest.raises(ScenarioError, match=r"spec\.metrics\[0\]: metrics-server has no 'cpu'"):
+        rig(cpu(50))
+
+
+def test_resource_metrics_are_read_with_requests(rig):
+    usage = types.ResourceUsage({"p0": types.ContainerUsage({"vllm": {"cpu": 1000}})})
+    server = SimpleNamespace(template=TEMPLATE, usage=lambda now: usage)
+    r = rig(cpu(50, "vllm"), resources=lambda: server)
+    snapshot = r.loop.snapshot()
+    assert snapshot.readings == (usage,)
+    assert snapshot.pods[0].containers == TEMPLATE.containers

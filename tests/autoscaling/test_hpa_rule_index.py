@@ -16,6 +16,9 @@ TESTS = Path(__file__).parent.parent
 RULES = {
     "1: flags and their defaults": "section1_flags",
     "1: first pass of a new autoscaler": "section1_first_pass",
+    "1: a sync period after each pass, errors included": "section1_a_period_after_each_pass",
+    "1: passes drift by their duration": "section1_passes_drift",
+    "1: the metric is itself old": "section1_the_metric_is_itself_old",
     "2.1: reading the scale": "section2_rule_1",
     "2.2: current is spec.replicas; status.replicas for per-pod averages": "section2_rule_2",
     "2.3: the log starts with the current size": "section2_rule_3",
@@ -50,6 +53,7 @@ RULES = {
     "6: a request lacking": "section6_a_container_without",
     "6: pod-level requests": "section6_pod_level",
     "6: one container": "section6_container_resource",
+    "6: a pod without the container": "section6_container_sample",
     "6: ignored pods asked too": "section6_ignored_pods",
     "6: integer mean": "section6_average_is_truncated",
     "6: sum of containers": "section6_resource_sample",
@@ -123,6 +127,7 @@ RULES = {
     "12: behavior": "section12_behavior_limits",
     "13: version table": "section13_version_table",
     "13: ambiguous selectors": "section3_ambiguous",
+    "13: finished pods": "section13_finished_pods",
     "13: unknown versions": "section13_versions_outside",
     "14.1: nil is not {}": "section14_trap_1",
     "14.2: one tick later": "section14_trap_2",
@@ -150,3 +155,24 @@ NAMES = _test_names()
 @pytest.mark.parametrize("rule", RULES)
 def test_every_rule_has_a_test_named_after_it(rule):
     assert any(name.startswith(f"test_{RULES[rule]}") for name in NAMES)
+
+
+PAGE = TESTS.parent / "docs" / "background" / "horizontal-pod-autoscaler.md"
+
+
+def rule_table():
+    """The page's table of rules."""
+    lines = ["| rule | tests |", "| --- | --- |"]
+    lines += [f"| {rule} | `test_{test}` |" for rule, test in RULES.items()]
+    return "\n".join(lines)
+
+
+def test_the_page_lists_every_rule():
+    """To write the table anew: ``python -m tests.autoscaling.test_hpa_rule_index``."""
+    assert rule_table() in PAGE.read_text(encoding="utf-8")
+
+
+if __name__ == "__main__":
+    text = PAGE.read_text(encoding="utf-8")
+    start = text.index("| rule | tests |")
+    PAGE.write_text(text[:start] + rule_table() + "\n", encoding="utf-8")

@@ -25,6 +25,9 @@ class Reader:
     def names(self) -> Iterable[str]:
         return self._VALUES
 
+    def labels(self, target: str) -> Mapping[str, str]:
+        return {"pod": target, "model_name": "llama"}
+
     def keep(self, window_s: float) -> None:
         pass
 
@@ -39,12 +42,18 @@ class Reader:
 
     max_over_time = avg_over_time
 
+    def quantile(self, q: float, histogram: str, window_s: float, now: int) -> float | None:
+        return q * window_s if histogram == "ttft_bucket" else None
+
 
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
         ("waiting", {"a": 1.0, "b": 2.0, "c": 6.0}),
-        ('waiting{model_name="x"}', {"a": 1.0, "b": 2.0, "c": 6.0}),
+        ('waiting{namespace="x"}', {"a": 1.0, "b": 2.0, "c": 6.0}),
+        ('waiting{model_name="x"}', {}),
+        ('sum(waiting{pod=~"a|b", model_name!="x"})', {"": 3.0}),
+        ('max_over_time(waiting{pod!~"a|b"}[1m])', {"c": 6.0}),
         ("sum(waiting)", {"": 9.0}),
         ("avg(waiting) * 2", {"": 6.0}),
         ("max(waiting) - min(waiting)", {"": 5.0}),
@@ -67,6 +76,8 @@ class Reader:
         ("clamp_max(sum(waiting), 5)", {"": 5.0}),
         ("ceil(avg(waiting) / 2)", {"": 2.0}),
         ("-sum(waiting)", {"": -9.0}),
+        ("histogram_quantile(0.95, sum by (le) (rate(ttft_bucket[1m])))", {"": 57.0}),
+        ("histogram_quantile(0.95, sum(rate(other_bucket[1m])) by (le, model_name))", {}),
     ],
 )
 def test_values(text: str, expected: object) -> None:
@@ -109,10 +120,8 @@ def test_lint_passes_queries_of_one_element(text: str) -> None:
     ("text", "reason"),
     [
         ("sum(", "not PromQL"),
-        (
-            "histogram_quantile(0.9, sum by (le) (rate(x_bucket[1m])))",
-            "histogram_quantile\\(\\) is not modelled",
-        ),
+        ("histogram_quantile(0.9, rate(x_bucket[1m]))", "histogram_quantile is modelled over sum by"),
+        ("predict_linear(waiting[5m], 60)", "predict_linear\\(\\) is not modelled"),
         ("topk(3, waiting)", "topk is not modelled"),
         ("waiting offset 5m", "offset"),
         ("waiting and running", "operator and"),

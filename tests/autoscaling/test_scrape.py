@@ -7,12 +7,15 @@ import pytest
 from simulator.autoscaling.exporters import (
     GATEWAY_QUEUE,
     GPU_MEMORY_USED,
+    GPU_POWER,
+    GPU_TEMPERATURE,
     GPU_UTILIZATION,
     KV_CACHE_USAGE,
     NUM_REQUESTS_RUNNING,
     NUM_REQUESTS_WAITING,
     PodExporters,
 )
+from simulator.autoscaling.latencies import BOUNDS_S, TTFT, bucket_names
 from simulator.autoscaling.scrape import Scraper
 from simulator.clock import Clock
 from simulator.cluster.pods import Pod
@@ -46,7 +49,7 @@ class Rig:
             self,
             Draws(1),
             interval_s=15,
-            exporters=PodExporters(70 * 2**30),
+            exporters=PodExporters(70 * 2**30, gpu_tdp_w=700.0),
             **{"staleness_s": 40, **options},
         )
         self.offset_s = 15 * Draws(1).uniform("scrape-offset/prometheus", 0)
@@ -235,3 +238,47 @@ def test_aliases_and_names(rig):
     assert r.scraper.exported("odd") is None
     assert "queue" in r.scraper.names()
     assert r.read("queue", r.offset_s + 1) == int(r.offset_s)
+
+
+def test_power_and_temperature_follow_the_busy_share(rig):
+    r = rig()
+    r.pod()
+    o = r.offset_s
+    assert (r.read(GPU_TEMPERATURE, o + 15.1), r.read(GPU_POWER, o + 15.1)) == (70, 560)  # busy
+    assert (r.read(GPU_TEMPERATURE, o + 45.1), r.read(GPU_POWER, o + 45.1)) == (35, 140)  # idle
+
+
+class Server:
+    """Half of its observations at or below 0.5 s, half at or below 1 s; twice as many at each scrape."""
+
+    def write(self, values, now):
+        count = now // PS_PER_S
+        for name, bound in zip(bucket_names(TTFT), (*BOUNDS_S[TTFT], float("inf")), strict=True):
+            values[name] = float(count if bound >= 1 else count // 2 if bound >= 0.5 else 0)
+
+
+def test_quantile_over_all_pods(rig):
+    r = rig()
+    r.scraper.keep(60)
+    assert r.scraper.exported(f"{TTFT}_bucket") is not None  # from now on they are kept
+    r.scraper._exporters.latencies.serve("p", Server())
+    r.pod()
+    r.clock.run(until=to_ps(r.offset_s + 46))
+    assert r.scraper.quantile(0.5, TTFT, 60, r.clock.now) == pytest.approx(0.5, abs=0.02)
+    assert r.scraper.quantile(0.95, f"{TTFT}_bucket", 60, r.clock.now) == pytest.approx(0.975, abs=0.02)
+    with pytest.raises(ValueError, match="no histogram 'vllm:none'"):
+        r.scraper.quantile(0.5, "vllm:none", 60, r.clock.now)
+
+
+def test_quantile_without_observations(rig):
+    r = rig()
+    r.scraper.keep(60)
+    r.pod()
+    r.clock.run(until=to_ps(r.offset_s + 46))
+    assert r.scraper.quantile(0.5, TTFT, 60, r.clock.now) is None
+
+
+def test_names_leave_single_buckets_out(rig):
+    names = list(rig().scraper.names())
+    assert f"{TTFT}_bucket" in names
+    assert not any("{" in name for name in names)

@@ -45,7 +45,7 @@ def test_files_are_found_beside_the_scenario(tmp_path: Path, monkeypatch: pytest
     monkeypatch.chdir("/")
     loaded = load_scenario(path)
     assert loaded.vllm.tensor_parallel_size == 4
-    assert loaded.policies[0].manifest is not None
+    assert loaded.policies[0].content is not None
     assert loaded.base_dir == tmp_path / "deep"
     assert [note.partition(":")[0] for note in loaded.notes] == ["swap-space", "disable-log-requests"]
 

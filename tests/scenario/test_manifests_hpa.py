@@ -8,7 +8,7 @@ import yaml
 from simulator.autoscaling.hpa_spec import Behavior, MetricSpec, MetricTarget, ScalingPolicy, hpa_spec
 from simulator.scenario.errors import ScenarioError
 from simulator.scenario.manifests import load_hpa
-from simulator.scenario.manifests.kubernetes import quantity_float, quantity_milli
+from simulator.scenario.manifests.kubernetes import LabelSelector, quantity_float, quantity_milli
 
 REAL = """\
 apiVersion: autoscaling/v2
@@ -374,3 +374,20 @@ def test_a_missing_file_is_one_clear_error(tmp_path):
         load_hpa(tmp_path / "none.yaml")
     with pytest.raises(ScenarioError, match="folder"):
         load_hpa(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("selector", "known", "want"),
+    [
+        ({"matchLabels": {"a": "1"}}, {"a": "1"}, True),
+        ({"matchLabels": {"a": "1"}}, {"a": "2"}, False),
+        ({"matchLabels": {"a": "1"}}, {}, True),  # not known: taken to be as wanted
+        ({"matchExpressions": [{"key": "a", "operator": "In", "values": ["1", "2"]}]}, {"a": "2"}, True),
+        ({"matchExpressions": [{"key": "a", "operator": "In", "values": ["1"]}]}, {"a": "2"}, False),
+        ({"matchExpressions": [{"key": "a", "operator": "NotIn", "values": ["1"]}]}, {"a": "1"}, False),
+        ({"matchExpressions": [{"key": "a", "operator": "Exists"}]}, {"a": "1"}, True),
+        ({"matchExpressions": [{"key": "a", "operator": "DoesNotExist"}]}, {"a": "1"}, False),
+    ],
+)
+def test_selector_against_known_labels(selector, known, want):
+    assert LabelSelector.model_validate(selector).matches(known) is want

@@ -154,6 +154,26 @@ class LabelSelector(KubernetesObject):
             parts.append(f"{expression.get('key')} {expression.get('operator')} ({values})")
         return ",".join(parts)
 
+    def matches(self, known: Mapping[str, str]) -> bool:
+        """Whether an object with these labels can be meant; a label that is not known is taken to be as wanted."""
+        if any(known.get(key, value) != value for key, value in self.match_labels.items()):
+            return False
+        return all(_holds(expression, known) for expression in self.match_expressions)
+
+
+def _holds(expression: FreeForm, known: Mapping[str, str]) -> bool:
+    key, values = str(expression.get("key")), expression.get("values", ())
+    if key not in known:
+        return True
+    match expression.get("operator"):
+        case "In":
+            return known[key] in values
+        case "NotIn":
+            return known[key] not in values
+        case "DoesNotExist":
+            return False
+    return True
+
 
 def refuse(reason: str, *keys: str) -> PydanticCustomError:
     """An error to raise in a validator of a part, about one of the keys below it.
