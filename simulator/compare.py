@@ -72,7 +72,7 @@ def main(
     except Terminated:
         _stop("terminated", EXIT_TERMINATED)
     if as_json:
-        print(json.dumps(as_data(compared, against, used), indent=1))
+        print(json.dumps(as_data(compared, shown, against, replications, used), indent=1))
     else:
         _print(compared, shown, against, replications, used)
 
@@ -124,16 +124,25 @@ def _difference(found: Comparison) -> str:
 
 
 def _figure(interval: Interval | None, *, signed: bool = False) -> str:
-    if interval is None:
-        return "–"
-    half = interval.half_width or 0.0
-    size = max(abs(interval.mean), half)
+    return "–" if interval is None else figure_text(interval.mean, interval.half_width, signed=signed)
+
+
+def figure_text(mean: float, half_width: float | None, *, signed: bool = False) -> str:
+    """``1,234 ± 56``: as many digits as the size of the figure asks for."""
+    half = half_width or 0.0
+    size = max(abs(mean), half)
     digits = 0 if size >= 100 else 3 if 0 < size < 1 else 2
-    mean = f"{interval.mean:+,.{digits}f}" if signed else f"{interval.mean:,.{digits}f}"
-    return f"{mean} ± {half:,.{digits}f}"
+    number = f"{mean:+,.{digits}f}" if signed else f"{mean:,.{digits}f}"
+    return number if half == 0 else f"{number} ± {half:,.{digits}f}"
 
 
-def as_data(compared: dict[str, dict[str, Comparison]], base: str, seed: int) -> dict[str, Any]:
+def as_data(
+    compared: dict[str, dict[str, Comparison]],
+    shown: tuple[Measure, ...],
+    base: str,
+    replications: int,
+    seed: int,
+) -> dict[str, Any]:
     """The comparison as plain data."""
 
     def interval(given: Interval) -> dict[str, Any]:
@@ -142,6 +151,8 @@ def as_data(compared: dict[str, dict[str, Comparison]], base: str, seed: int) ->
     return {
         "base": base,
         "seed": seed,
+        "replications": replications,
+        "figures": {measure.key: measure.title for measure in shown},
         "scenarios": {
             name: {
                 key: None

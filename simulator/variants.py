@@ -16,6 +16,7 @@ import yaml
 
 from simulator.scenario.errors import ScenarioError
 from simulator.scenario.load import LoadedScenario, load_scenario
+from simulator.scenario.yaml_source import parse_value
 
 _TRAFFIC: Final = ("workload", "duration")
 
@@ -65,7 +66,7 @@ def _values(option: str) -> tuple[str, list[Any]]:
     if not equals or not key:
         raise ScenarioError("expected KEY.PATH=VALUE,VALUE,...", file=source)
     try:
-        values = yaml.safe_load(f"[{text}]")
+        values = parse_value(f"[{text}]")
     except yaml.YAMLError:
         raise ScenarioError(f"{text!r} is not a list of YAML values", file=source, key=key) from None
     if not values:
