@@ -19,7 +19,9 @@ import typer
 from simulator.compare import figure_text
 
 PAGE: Final = Path(__file__).parents[1] / "docs" / "questions.md"
-_COMMAND: Final = re.compile(r"```sh\n(python -m simulator\.compare .*?)\n```\n\n((?:\|[^\n]*\n)*)", re.DOTALL)
+_COMMAND: Final = re.compile(
+    r"```sh\n(python -m simulator\.compare .*?)\n```\n\n((?:\|[^\n]*\n)*)", re.DOTALL
+)
 _PREFIX: Final = ["python", "-m", "simulator.compare"]
 
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
-from typing import Annotated, Any, Final, NoReturn
+from typing import Annotated, Any, Final
 
 import typer
 from rich import box
@@ -13,16 +12,13 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from simulator.command import plain_endings
 from simulator.comparison import MEASURES, Comparison, Measure, UnknownFigureError, compare, measures
-from simulator.interrupts import Terminated, sigterm_raises
 from simulator.runs import replicate
 from simulator.scenario.errors import ScenarioError
 from simulator.statistics.intervals import Interval
 from simulator.variants import load_variants
 
-EXIT_BAD_INPUT: Final = 2
-EXIT_INTERRUPTED: Final = 130
-EXIT_TERMINATED: Final = 143
 _PIPE_WIDTH: Final = 160
 
 
@@ -54,32 +50,21 @@ def main(
 ) -> None:
     """Run scenarios in paired replications: what each misses, loses and costs, each with a 95 % interval."""
     shown = measures(show) if show else MEASURES
-    try:
+    with plain_endings():
         loaded = load_variants(scenarios, change or (), vary or ())
         against = next(iter(loaded)) if base is None else base
         if against not in loaded:
             raise ScenarioError(f"--base {against!r} is not among {', '.join(loaded)}")
         used = loaded[against].scenario.seed if seed is None else seed
-        with sigterm_raises():
-            results = replicate(list(loaded.values()), seed=used, replications=replications, jobs=jobs)
-        compared = compare(dict(zip(loaded, results, strict=True)), against, shown)
-    except ScenarioError as error:
-        _stop(f"error: {error}", EXIT_BAD_INPUT)
-    except UnknownFigureError as error:
-        _stop(f"error: --show: the summary has no figure {error.args[0]}", EXIT_BAD_INPUT)
-    except KeyboardInterrupt:
-        _stop("interrupted", EXIT_INTERRUPTED)
-    except Terminated:
-        _stop("terminated", EXIT_TERMINATED)
+        results = replicate(list(loaded.values()), seed=used, replications=replications, jobs=jobs)
+        try:
+            compared = compare(dict(zip(loaded, results, strict=True)), against, shown)
+        except UnknownFigureError as error:
+            raise ScenarioError(f"--show: the summary has no figure {error.args[0]}") from None
     if as_json:
         print(json.dumps(as_data(compared, shown, against, replications, used), indent=1))
     else:
         _print(compared, shown, against, replications, used)
-
-
-def _stop(message: str, code: int) -> NoReturn:
-    print(message, file=sys.stderr)
-    raise typer.Exit(code)
 
 
 def _table(title: str, shown: tuple[Measure, ...], rows: dict[str, list[str]]) -> Table:

@@ -11,31 +11,9 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
-
-
-class Terminated(BaseException):
-    """SIGTERM came."""
-
-
-@contextmanager
-def sigterm_raises() -> Iterator[None]:
-    """What a run leaves behind when it is told to end, as in a batch queue, is what it leaves on Ctrl-C: nothing.
-
-    Raises:
-        Terminated: SIGTERM came.
-    """
-
-    def end(_signal: int, _frame: FrameType | None) -> NoReturn:
-        raise Terminated
-
-    before = signal.signal(signal.SIGTERM, end)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 @contextmanager

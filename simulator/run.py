@@ -2,26 +2,18 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
-from typing import Annotated, Final, NoReturn
+from typing import Annotated
 
 import typer
 from rich.console import Console
 
-from simulator.interrupts import Terminated, sigterm_raises
-from simulator.records.results import ResultsError
+from simulator.command import EXIT_SLO_MISSED, plain_endings
 from simulator.report.console import print_summary
 from simulator.report.progress import RunProgress
 from simulator.report.text import verdict
 from simulator.runs import run_to_folder
-from simulator.scenario.errors import ScenarioError
 from simulator.scenario.load import load_scenario
-
-EXIT_BAD_INPUT: Final = 2
-EXIT_SLO_MISSED: Final = 3
-EXIT_INTERRUPTED: Final = 130
-EXIT_TERMINATED: Final = 143
 
 
 def main(
@@ -38,31 +30,20 @@ def main(
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress bar, no summary.")] = False,
 ) -> None:
     """Simulate a scenario: summary on the console; tables, plots and report.html in the results folder."""
-    try:
+    with plain_endings():
         loaded = load_scenario(scenario, change or ())
         folder = out if out is not None else Path("results") / loaded.scenario.name
         progress = RunProgress(
             loaded.scenario.duration, Console(stderr=True), label=loaded.scenario.name, quiet=quiet
         )
-        with sigterm_raises(), progress:
+        with progress:
             summary = run_to_folder(
                 loaded, folder, seed=seed, replications=replications, jobs=jobs, progress=progress.update
             )
-    except (ScenarioError, ResultsError) as error:
-        _stop(f"error: {error}", EXIT_BAD_INPUT)
-    except KeyboardInterrupt:
-        _stop("interrupted; nothing was written", EXIT_INTERRUPTED)
-    except Terminated:
-        _stop("terminated; nothing was written", EXIT_TERMINATED)
     if not quiet:
         print_summary(summary, Console(), folder=folder)
     if fail_on_slo and not verdict(summary)[0]:
         raise typer.Exit(EXIT_SLO_MISSED)
-
-
-def _stop(message: str, code: int) -> NoReturn:
-    print(message, file=sys.stderr)
-    raise typer.Exit(code)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ import yaml
 from typer.testing import CliRunner
 
 from simulator import compare as command
+from simulator.command import EXIT_BAD_INPUT
 from tests import small
 
 
@@ -61,7 +62,7 @@ def test_bad_options(tmp_path: Path, options: list[str], message: str) -> None:
     result = invoke(
         write(tmp_path, "one"), *options, "--replications", "2", "--jobs", "1", "--set", "duration=2s"
     )
-    assert result.exit_code == command.EXIT_BAD_INPUT
+    assert result.exit_code == EXIT_BAD_INPUT
     assert message in result.output
 
 

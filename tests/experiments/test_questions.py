@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from experiments.page import PAGE, commands, table
 from simulator import compare, run
+from simulator.command import EXIT_INTERRUPTED
 from simulator.scenario.load import load_scenario
 
 ROOT = Path(__file__).parents[2]
@@ -48,7 +49,7 @@ def test_a_command_is_understood(command: list[str], monkeypatch: pytest.MonkeyP
     app = typer.Typer()
     app.command()(compare.main)
     result = CliRunner().invoke(app, command)
-    assert result.exit_code == compare.EXIT_INTERRUPTED, result.output
+    assert result.exit_code == EXIT_INTERRUPTED, result.output
     assert asked[0] >= 2
 
 
