@@ -7,7 +7,7 @@ ARGS ?=
 COMPILED := $(wildcard simulator/*.py simulator/cluster/replica.py $(foreach part,clients engines engines/vllm gateway \
 	kv_cache records step_time,simulator/$(part)/*.py))
 
-.PHONY: run test bench validate-scheduler capture-test calibrate-cpu profiles heldout accuracy setup setup-test lint types \
+.PHONY: run test bench conservation validate-scheduler capture-test calibrate-cpu profiles heldout accuracy setup setup-test lint types \
 	unit docs pure clean
 
 setup: .venv/.installed
@@ -62,6 +62,10 @@ profiles: setup  ## Remake the shipped profiles from the operator tables in TABL
 
 heldout: setup  ## Print the errors of composed profiles; TABLES as above.
 	$(BIN)/python -m calibration.heldout --tables $(TABLES)
+
+SCENARIOS ?= 1000
+conservation: setup  ## Balance the books of random scenarios with every fault on; some minutes.
+	$(BIN)/python -m validation.conservation --scenarios $(SCENARIOS)
 
 docs:  ## Write the reference pages from the code.
 	$(BIN)/python -m simulator.scenario.reference docs/reference

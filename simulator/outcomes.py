@@ -39,6 +39,10 @@ class Cause(StrEnum):
     """The stream broke because the pod was stopped: scale-down, rollout."""
     CUT_FAILURE = "cut_failure"
     """The stream broke because the pod crashed."""
+    CUT_PARTITION = "cut_partition"
+    """The stream broke because the network between gateway and pod did."""
+    UNREACHABLE = "unreachable"
+    """503: the gateway's connection to the pod timed out."""
     TIMEOUT_TTFT = "timeout_ttft"
     TIMEOUT_ATTEMPT = "timeout_attempt"
     TIMEOUT_REQUEST = "timeout_request"
@@ -53,6 +57,7 @@ class Cause(StrEnum):
             Cause.GATEWAY_QUEUE_FULL: 429,
             Cause.GATEWAY_QUEUE_TIMEOUT: 503,
             Cause.ENGINE_QUEUE_FULL: 503,
+            Cause.UNREACHABLE: 503,
             Cause.FALLBACK_ERROR: 500,
         }.get(self, 0)
 

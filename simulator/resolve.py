@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from simulator.engines.vllm.config import EngineConfig
-    from simulator.scenario.cluster import NodePool
+    from simulator.scenario.capacity import NodePool
     from simulator.scenario.engine import EngineSection
     from simulator.scenario.errors import ScenarioError
     from simulator.scenario.load import LoadedScenario
@@ -312,7 +312,7 @@ def _pool_price(
         return pool.usd_per_gpu_hour, None
     key = ("cluster", "pools", index)
     try:
-        price = find_price(plan.gpu.id, cloud=pool.cloud)
+        price = find_price(find_gpu(pool.gpu).id if pool.gpu else plan.gpu.id, cloud=pool.cloud)
     except CatalogError as error:
         cloud = ("cloud",) if pool.cloud is not None else ()
         raise loaded.error(f"{error}; give usd_per_gpu_hour", *key, *cloud) from None
@@ -320,7 +320,8 @@ def _pool_price(
     if usd is None:
         where = f"{price.cloud} {price.instance}"
         raise loaded.error(
-            f"no {pool.capacity} price is known for {plan.gpu.id} ({where}): give usd_per_gpu_hour", *key
+            f"no {pool.capacity} price is known for {pool.gpu or plan.gpu.id} ({where}): give usd_per_gpu_hour",
+            *key,
         )
     note = (
         f"pool {pool.name}: ${usd:.4f} per GPU-hour, {price.cloud} {price.instance} {price.region}, "
@@ -332,6 +333,7 @@ def _pool_price(
 def pod_spec(loaded: LoadedScenario, plan: ReplicaPlan) -> PodSpec:
     """What every pod asks for: of the Deployment's manifest, or Kubernetes' defaults without one."""
     spec = PodSpec(
+        model=plan.model.name,
         gpus=plan.gpus,
         shutdown_timeout_s=float(loaded.vllm.shutdown_timeout),
         eager=plan.enforce_eager,

@@ -26,23 +26,33 @@ from simulator.autoscaling.scrape import Scraper
 from simulator.autoscaling.wiring import initial_replicas, make_autoscalers, series_labels
 from simulator.clients.client import Client
 from simulator.clock import Clock
+from simulator.cluster.availability import load_availabilities
 from simulator.cluster.cluster import Cluster
+from simulator.cluster.faults import FaultInjector
+from simulator.cluster.measured_start import with_measured_phases
 from simulator.cluster.replica import Replica
+from simulator.cluster.rollout import RolloutController
+from simulator.cluster.version_monitor import VersionMonitor
+from simulator.cluster.zones import market_notes
 from simulator.draws import Draws
 from simulator.engines.vllm.factory import make_engine
 from simulator.gateway.gateway import Gateway
 from simulator.gateway.policies import routing_policy
+from simulator.gateway.split import TrafficSplit
 from simulator.interrupts import deferred_signals
 from simulator.metrics.facts import PoolLedger, RunFacts, StepTimeTrust
 from simulator.metrics.summary import SUMMARY_COLUMNS, summarise
-from simulator.resolve import ReplicaPlan, pod_spec, pool_prices, resolve_replica
+from simulator.outcomes import Cause
+from simulator.resolve import ReplicaPlan, pool_prices, resolve_replica
 from simulator.timeline import TimelineSampler
 from simulator.units import to_ps, to_s
+from simulator.versions import resolve_versions, rollout_bounds
 from simulator.workload import WorkloadSource
 
 if TYPE_CHECKING:
     from simulator.attempts import AttemptListener
     from simulator.autoscaling.autoscaler import Autoscaler
+    from simulator.cluster.pods import Pod
     from simulator.engines.protocol import ItlSink, StepTime
     from simulator.records.recorder import Recorder
     from simulator.scenario.load import LoadedScenario
@@ -74,28 +84,54 @@ class Simulation:
         self.loaded = loaded
         self.recorder = recorder
         self.seed = scenario.seed if seed is None else seed
-        self.plan: ReplicaPlan = resolve_replica(loaded)
+        self._versions = resolve_versions(loaded)
+        first = next(iter(self._versions.values()))
+        self.plan: ReplicaPlan = first.plans[scenario.engine.gpu]
+        cold_start, self._cold_start_note = with_measured_phases(
+            scenario.cluster.cold_start,
+            self.plan.step_time.profile.startup,
+            eager=self.plan.enforce_eager,
+        )
         prices, self._price_notes = pool_prices(loaded, self.plan)
         self._duration_ps = to_ps(scenario.duration)
         self._end_ps = self._duration_ps + to_ps(scenario.drain)
 
         clock = self.clock = Clock()
-        self._replicas: list[Replica] = []
         draws = Draws(self.seed, replication)
-        self.gateway = Gateway(
-            clock, scenario.gateway, routing_policy(scenario.gateway, draws, self._scraped)
-        )
+        split = TrafficSplit(lambda: routing_policy(scenario.gateway, draws, self._scraped), draws)
+        policy = split if scenario.rollouts else routing_policy(scenario.gateway, draws, self._scraped)
+        self.gateway = Gateway(clock, scenario.gateway, policy)
         self.cluster = Cluster(
             clock,
-            scenario.cluster,
-            pod_spec(loaded, self.plan),
+            scenario.cluster.model_copy(update={"cold_start": cold_start}),
+            first.spec,
             draws=draws,
             sink=recorder,
             gateway=self.gateway,
             make_replica=self._make_replica,
             usd_per_gpu_hour=prices,
             deployment="vllm" if loaded.deployment is None else loaded.deployment.metadata.name,
+            availability=load_availabilities(loaded.base_dir, scenario.cluster.zones),
+            budget=scenario.fleet.disruption_budget,
+            deletion_cost_interval_s=None
+            if (cost := scenario.fleet.deletion_cost) is None
+            else cost.interval,
         )
+        split.version_of = self.cluster.version_of
+        monitor = VersionMonitor(clock, self.gateway, scenario.slo, self.cluster.version_of)
+        bounds, min_ready_ps = rollout_bounds(loaded)
+        self._rollouts = RolloutController(
+            clock,
+            scenario.rollouts,
+            {name: version.spec for name, version in self._versions.items()},
+            bounds,
+            min_ready_ps,
+            deployment=self.cluster.deployment,
+            split=split,
+            monitor=monitor,
+            sink=recorder,
+        )
+        self._faults = FaultInjector(clock, scenario.faults, draws, recorder, self.cluster)
         self._draws = draws
         self._latencies = Latencies()
         self._labels = series_labels(loaded)
@@ -103,7 +139,7 @@ class Simulation:
         self.client = Client(
             clock,
             scenario.clients,
-            self.gateway,
+            monitor if scenario.rollouts else self.gateway,
             draws,
             recorder,
             [workload.name for workload in scenario.workload],
@@ -111,7 +147,9 @@ class Simulation:
             WorkloadSource(scenario.workload, draws, self._duration_ps, loaded.base_dir),
             self.plan.engine.max_model_len,
         )
-        self.gateway.connect(self.client)
+        if scenario.rollouts:
+            monitor.connect(self.client)
+        self.gateway.connect(monitor if scenario.rollouts else self.client)
         self.autoscalers = self._autoscalers()
         self.timeline = TimelineSampler(
             clock,
@@ -129,6 +167,9 @@ class Simulation:
         """Run to the end and close the recorder; returns the summary."""
         clock = self.clock
         self.cluster.start(initial_replicas(self.loaded))
+        self._faults.start()
+        if self.loaded.scenario.rollouts:
+            self.clock.process(self._rollouts.process())
         for autoscaler in self.autoscalers:
             autoscaler.start()
         clock.process(self.timeline.process())
@@ -143,8 +184,9 @@ class Simulation:
                 deliver_signals()
                 if progress is not None:
                     progress(to_s(clock.now), self.client.totals.arrivals)
-            for replica in self._replicas:
-                replica.catch_up()
+            for pod in self.cluster.pods():
+                if pod.replica is not None:
+                    pod.replica.catch_up()
         self.client.finish()  # before the last row: it counts what ends at this instant and bills streams left
         self.timeline.sample()
         self.cluster.finish(clock.now)
@@ -165,7 +207,7 @@ class Simulation:
             slo=scenario.slo,
             model=plan.model.name,
             engine=f"vLLM {vllm_version}",
-            gpu=plan.gpu.id,
+            gpu=", ".join(dict.fromkeys(other.gpu.id for other in self._plans())),
             gpus_per_replica=plan.gpus,
             pools=tuple(
                 PoolLedger(
@@ -189,7 +231,13 @@ class Simulation:
                     fit.regime.replace("_", " "): fit.mean_abs_pct / 100 for fit in trust.profile.fit_error
                 },
                 out_of_range={
-                    kind: count for kind, count in trust.step_time.range_violations.items() if count
+                    kind: count
+                    for kind in trust.step_time.range_violations
+                    if (
+                        count := sum(
+                            other.step_time.step_time.range_violations[kind] for other in self._plans()
+                        )
+                    )
                 },
                 steps=self.timeline.totals.steps,
             ),
@@ -205,10 +253,24 @@ class Simulation:
             f"KV cache: {usable} usable blocks of {plan.engine.block_size} tokens, {plan.kv_blocks_from}",
             f"front end: {self._front_end()}",
             *self._price_notes,
+            *market_notes(self.loaded.scenario.cluster),
+            *([] if self._cold_start_note is None else [self._cold_start_note]),
         ]
+        for name, version in self._versions.items():
+            for gpu, other in version.plans.items():
+                if other is not plan and (name == "v1" or version.plans is not self._versions["v1"].plans):
+                    notes.append(
+                        f"{name} on {gpu}: {other.engine.num_gpu_blocks - 1} usable KV blocks; "
+                        f"{other.step_time.known_error}"
+                    )
         if all(workload.arrivals.kind == "trace" for workload in self.loaded.scenario.workload):
             notes.append("trace replay: the workload is one and the same in every replication")
         return tuple(notes)
+
+    def _plans(self) -> list[ReplicaPlan]:
+        """Each plan once: of every version and GPU."""
+        plans = {id(plan): plan for version in self._versions.values() for plan in version.plans.values()}
+        return list(plans.values())
 
     def _front_end(self) -> str:
         section = self.loaded.scenario.engine
@@ -291,13 +353,15 @@ class Simulation:
         """What the router knows of a pod."""
         return None if self._router_scraper is None else self._router_scraper.value(metric, pod)
 
-    def _make_replica(self, pod: str) -> Replica:
-        plan = self.plan
+    def _make_replica(self, pod: Pod) -> Replica:
+        assert pod.node is not None
+        plans = self._versions[pod.spec.version].plans
+        plan = plans[pod.node.pool.config.gpu or self.loaded.scenario.engine.gpu]
         listener: AttemptListener = self.gateway
         itl: ItlSink = self.recorder.itl
         if self._latencies.wanted:
             server = ServerLatencies(listener, itl, plan.frontend_in_of)
-            self._latencies.serve(pod, server)
+            self._latencies.serve(pod.name, server)
             listener = itl = server
         engine = make_engine(
             plan.engine,
@@ -307,16 +371,20 @@ class Simulation:
         )
         replica = Replica(
             self.clock,
-            pod,
+            pod.name,
             engine,
             listener,
             frontend_in_ps=plan.frontend_in_ps,
             frontend_in_ps_per_token=plan.frontend_in_ps_per_token,
             frontend_out_ps=plan.frontend_out_ps,
             on_preemption=self._preempted,
+            step_time=plan.step_time.step_time,
         )
+        if pod.slowdown != 1:
+            replica.set_slowdown(pod.slowdown)
+        if pod.partitions:
+            replica.isolate(Cause.CUT_PARTITION, pod.partitions[-1])
         self.timeline.watch(replica)
-        self._replicas.append(replica)
         return replica
 
     def _preempted(self, pod: str, attempt: Attempt) -> None:

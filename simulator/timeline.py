@@ -79,6 +79,7 @@ class TimelineSampler:
         self._gpu_memory_used_bytes = gpu_memory_used_bytes
         self._seen: dict[Replica, tuple[EngineCounters, int]] = {}
         self._last_ps = 0
+        self._restarts = 0
 
     def watch(self, replica: Replica) -> None:
         """A new replica: its counters start at zero now."""
@@ -144,7 +145,11 @@ class TimelineSampler:
             counts.nodes_on_demand,
             counts.nodes_spot,
             self._cluster.cost_usd(now) + self._client.cost_usd,
+            counts.restarts - self._restarts,
+            counts.slowdown_max,
+            counts.temperature_max_c,
         )
+        self._restarts = counts.restarts
         self._sink.timeline(row)
 
     def _read(self, replica: Replica) -> tuple[int, int, EngineSnapshot]:

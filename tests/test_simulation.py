@@ -220,7 +220,8 @@ def test_cold_start_is_the_sum_of_its_phases(tmp_path: Path) -> None:
         steps = process_steps(section.cold_start, draws, ordinal, eager=False, weight_bytes=16_060_522_496)
         assert own.loc["Scheduled", "t_s"] == pytest.approx(node_s)
         assert own.loc["Pulled", "t_s"] == pytest.approx(node_s + image_s)
-        listens_s = sum(to_s(step.duration_ps) for step in steps)
+        read_s = sum(step.read_bytes for step in steps) / section.cold_start.reader_bytes_per_s
+        listens_s = sum(to_s(step.duration_ps) for step in steps) + read_s
         # The kubelet probes every 10 s from the container's start.
         ready_s = node_s + image_s + 10 * np.ceil(listens_s / 10)
         assert own.loc["Ready", "t_s"] == pytest.approx(ready_s)

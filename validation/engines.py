@@ -3,9 +3,9 @@
     python -m validation.engines --schedules 2000 --seed 0
 
 draws random configurations and workloads (`validation.schedules`) and drives both engines through each as a
-replica would: arrivals, aborts, looks at random times. Of every step of the plain engine it compares the
-state just after it (running, waiting, blocks in use, all counters); of every request its deliveries; at the
-end the pooled inter-token latencies. It prints what the schedules covered and those that differ.
+replica would: arrivals, aborts, changes of step times, looks at random times. Of every step of the plain engine it
+compares the state just after it (running, waiting, blocks in use, all counters); of every request its deliveries; at
+the end the pooled inter-token latencies. It prints what the schedules covered and those that differ.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import sys
 import time
 from collections import Counter
 from dataclasses import dataclass, field, replace
+from fractions import Fraction
 from itertools import zip_longest
 from random import Random
 
@@ -22,6 +23,7 @@ from simulator.engines.protocol import Delivery, DeliveryKind, Engine, EngineReq
 from simulator.engines.vllm.factory import needs_every_step
 from simulator.engines.vllm.plain import PlainEngine, StepRecord
 from simulator.engines.vllm.skipping import SkippingEngine
+from simulator.step_time.slowed import SlowedStepTime
 from validation.schedules import Schedule, draw_schedule
 
 
@@ -47,6 +49,7 @@ class Coverage:
     prefix_hits: int = 0
     aborts: int = 0
     looks: int = 0
+    retimings: int = 0
     skipped_steps: int = 0
     differing: list[tuple[int, str]] = field(default_factory=list)
 
@@ -62,19 +65,22 @@ class Comparison:
         schedule: what arrives and is aborted, and when.
         rng: draws when somebody looks, or advances the engines though they have nothing to do.
         advances: how often that is, of all events.
+        slowings: how often step times change, of all events.
     """
 
-    def __init__(self, schedule: Schedule, rng: Random, advances: float = 0.1) -> None:
+    def __init__(self, schedule: Schedule, rng: Random, advances: float = 0.1, slowings: float = 0.0) -> None:
         self.steps: list[StepRecord] = []
         self.gaps = PooledGaps(), PooledGaps()
         self.plain = PlainEngine(schedule.config, schedule.step_time, self.gaps[0], self.steps.append)
         self.skipping = SkippingEngine(schedule.config, schedule.step_time, self.gaps[1])
+        self.retimings = 0
         self.deliveries: tuple[list[Delivery], list[Delivery]] = ([], [])
         self.looks = 0
         self.wakes = 0
         self._schedule = schedule
         self._rng = rng
         self._advances = advances
+        self._slowings = slowings
         self._alive: set[int] = set()
         self._aborted: set[int] = set()
 
@@ -88,6 +94,8 @@ class Comparison:
         events: list[tuple[int, EngineRequest | int]] = [*schedule.arrivals, *schedule.aborts]
         for now, what in sorted(events, key=lambda event: (event[0], isinstance(event[1], int))):
             self._advance_before(now)
+            if self._slowings and self._rng.random() < self._slowings:
+                self._retime(now)
             if self._rng.random() < 0.3:
                 self._look(now)
             if not isinstance(what, int):
@@ -107,6 +115,14 @@ class Comparison:
         self._advance_before(None)
         self._check("idle", self.plain.next_time(), self.skipping.next_time())
         self._check("gaps", self.gaps[0].weight, self.gaps[1].weight)
+
+    def _retime(self, now: int) -> None:
+        """Steps from now on take other times, in both engines."""
+        self.retimings += 1
+        factor = Fraction(self._rng.choice((10, 10, 13, 25, 70)), 10)
+        step_time = SlowedStepTime(self._schedule.step_time, factor)
+        self.plain.retime(step_time, now)
+        self.skipping.retime(step_time, now)
 
     def _advance_before(self, t: int | None) -> None:
         while (due := self.plain.next_time()) is not None and (t is None or due < t):
@@ -166,7 +182,7 @@ def compare(seed: int, coverage: Coverage, max_requests: int = 60) -> None:
     if rng.random() < 0.1:
         tokens = rng.randint(1, 4 * schedule.config.max_model_len)
         schedule = replace(schedule, config=replace(schedule.config, max_num_queued_tokens=tokens))
-    comparison = Comparison(schedule, rng)
+    comparison = Comparison(schedule, rng, slowings=rng.choice((0.0, 0.0, 0.1, 0.5)))
     try:
         comparison.run()
     except (AssertionError, KeyError, ValueError, IndexError) as error:
@@ -178,6 +194,7 @@ def compare(seed: int, coverage: Coverage, max_requests: int = 60) -> None:
     coverage.prefix_hits += counters.prefix_cache_hits // schedule.config.block_size
     coverage.aborts += counters.requests_aborted
     coverage.looks += comparison.looks
+    coverage.retimings += comparison.retimings
     coverage.skipped_steps += max(0, counters.steps - comparison.wakes)
 
 
@@ -197,7 +214,8 @@ def main() -> int:
     print(
         f"{coverage.schedules} schedules, {coverage.steps} steps ({coverage.skipped_steps} skipped),"
         f" {coverage.preemptions} preemptions, {coverage.prefix_hits} blocks hit, {coverage.aborts} aborts,"
-        f" {coverage.looks} looks, {len(coverage.differing)} schedules differ,"
+        f" {coverage.looks} looks, {coverage.retimings} changes of step times,"
+        f" {len(coverage.differing)} schedules differ,"
         f" {time.process_time() - start:.1f} s of CPU"
     )
     for seed, difference in coverage.differing[:10]:

@@ -13,7 +13,8 @@ The gateway answers under the names of the Gateway API Inference Extension's end
 
 ``DCGM_FI_DEV_GPU_UTIL`` here is the busy share between two scrapes in whole per cent. The real field covers the
 last second or less; the share has the same mean and less noise. Power and temperature are our estimates from it: of
-the board's maximum 20 % when idle and 80 % when busy, 35 and 70 degrees Celsius, without thermal inertia.
+the board's maximum 20 % when idle and 80 % when busy, 35 and 70 degrees Celsius, without thermal inertia; while a
+thermal fault goes on the temperature is the fault's.
 """
 
 from __future__ import annotations
@@ -98,7 +99,7 @@ class PodExporters:
             return {}, 0
         replica = pod.replica
         if replica is None or not replica.alive or not replica.listening:
-            return self._gpu(0, 0), 0
+            return self._gpu(pod, 0, 0), 0
         state: EngineSnapshot = replica.peek()
         counters = state.counters
         busy_ps = counters.busy_ps
@@ -115,18 +116,19 @@ class PodExporters:
             "vllm:num_preemptions_total": float(counters.num_preemptions),
             "vllm:prefix_cache_queries_total": float(counters.prefix_cache_queries),
             "vllm:prefix_cache_hits_total": float(counters.prefix_cache_hits),
-            **self._gpu(percent, self.gpu_memory_used_bytes),
+            **self._gpu(pod, percent, self.gpu_memory_used_bytes),
         }
         if self.latencies.wanted:
             self.latencies.write(pod.name, values, state.time_ps)
         return values, busy_ps
 
-    def _gpu(self, percent: int, memory_bytes: int) -> Values:
+    def _gpu(self, pod: Pod, percent: int, memory_bytes: int) -> Values:
         busy = percent / 100
+        hot_c = pod.gpu_temperature_c
         return {
             GPU_UTILIZATION: float(percent),
             GPU_MEMORY_USED: float(memory_bytes // 2**20),
-            GPU_TEMPERATURE: 35.0 + 35.0 * busy,
+            GPU_TEMPERATURE: 35.0 + 35.0 * busy if hot_c is None else hot_c,
             GPU_POWER: self.gpu_tdp_w * (0.2 + 0.6 * busy),
         }
 

@@ -2,29 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from simulator.cluster.back_off import RefusalBackOff
 from simulator.cluster.deployment import Deployment
 from simulator.cluster.endpoints import Endpoints
+from simulator.cluster.eviction import Evictor
 from simulator.cluster.kubelet import Kubelet
 from simulator.cluster.nodes import Node, Pool
 from simulator.cluster.scheduler import Scheduler
 from simulator.cluster.spot import SpotMarket
 from simulator.cluster.termination import Terminator
+from simulator.cluster.zones import Zones
 from simulator.outcomes import Cause
 from simulator.scenario.errors import ScenarioError
 from simulator.units import to_ps
 
 if TYPE_CHECKING:
+    from simpy import Event
+
     from simulator.attempts import GatewayPort
     from simulator.clock import Clock
+    from simulator.cluster.availability import Availability
     from simulator.cluster.pods import Pod, PodSpec
     from simulator.cluster.replica import Replica
     from simulator.draws import Draws
     from simulator.records.sink import RecordSink
+    from simulator.scenario.capacity import Provisioner
     from simulator.scenario.cluster import Cluster as ClusterSection
+    from simulator.scenario.lifecycle import DisruptionBudget
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +46,9 @@ class Counts:
         terminating: pods that are being deleted.
         nodes_on_demand: nodes that are paid for, on-demand pools.
         nodes_spot: nodes that are paid for, spot pools.
+        restarts: of containers, since the start.
+        slowdown_max: how much longer than they should steps take on the slowest ready pod; 1 without one.
+        temperature_max_c: of the hottest GPU, while a fault makes it matter; else None.
     """
 
     desired: int
@@ -46,6 +57,9 @@ class Counts:
     terminating: int
     nodes_on_demand: int
     nodes_spot: int
+    restarts: int
+    slowdown_max: float
+    temperature_max_c: float | None
 
 
 class Cluster:
@@ -58,9 +72,12 @@ class Cluster:
         draws: the run's draws.
         sink: gets the events.
         gateway: hears of replicas that come and go.
-        make_replica: makes the replica of a pod, by its name, at the instant when its server starts to listen.
+        make_replica: makes the replica of a pod, at the instant when its server starts to listen.
         usd_per_gpu_hour: catalogue prices by pool name, for pools that name no price.
         deployment: name of the Deployment.
+        availability: spot capacity over time by zone, where it is replayed.
+        budget: the PodDisruptionBudget, if there is one.
+        deletion_cost_interval_s: how often pods are annotated with their requests in flight; None for never.
 
     Raises:
         ScenarioError: a pod does not fit on a pool's nodes, or a pool has no price.
@@ -75,9 +92,12 @@ class Cluster:
         draws: Draws,
         sink: RecordSink,
         gateway: GatewayPort,
-        make_replica: Callable[[str], Replica],
+        make_replica: Callable[[Pod], Replica],
         usd_per_gpu_hour: Mapping[str, float] | None = None,
         deployment: str = "vllm",
+        availability: Mapping[str, Availability] | None = None,
+        budget: DisruptionBudget | None = None,
+        deletion_cost_interval_s: float | None = None,
     ) -> None:
         self.env = env
         self._config = config
@@ -87,16 +107,23 @@ class Cluster:
         self._finished_ps: int | None = None
         self.pools = _pools(env, config, spec, draws, sink, usd_per_gpu_hour or {})
         endpoints = Endpoints(env, config.cold_start, draws, gateway)
-        self._kubelet = Kubelet(env, config.cold_start, spec, draws, sink, endpoints, make_replica)
-        self._scheduler = Scheduler(env, self.pools, draws, sink, self._bound)
-        self._terminator = Terminator(env, spec, sink, endpoints, self._scheduler.forget, self._gone)
-        self.deployment = Deployment(env, deployment, draws, sink, self._created, self._delete)
+        self._kubelet = Kubelet(env, config.cold_start, draws, sink, endpoints, make_replica)
+        self._scheduler = Scheduler(env, self.pools, draws, sink, self._bound, config.provisioner)
+        self._terminator = Terminator(env, sink, endpoints, self._scheduler.forget, self._gone)
+        self.deployment = Deployment(env, deployment, spec, draws, sink, self._created, self._delete)
+        self._kubelet.on_ready = self.deployment.pod_changed
+        evictor = Evictor(env, budget, self.deployment, self._terminator, sink)
         spot = SpotMarket(
-            env, spec, draws, sink, self._scheduler, self._terminator, self.deployment.reconcile
+            env, spec, draws, sink, self._scheduler, self._terminator, evictor, self.deployment.reconcile
         )
+        self._zones = Zones(env, config.zones, availability or {}, draws, sink)
+        self._zones.take_back = spot.take_back
         for pool in self.pools:
+            pool.zone = self._zones.of(pool)
             pool.on_created = spot.watch
         self._starting = False
+        if deletion_cost_interval_s is not None:
+            env.process(self._annotate(to_ps(deletion_cost_interval_s)))
 
     # --- what a run does ------------------------------------------------------------------------------------
 
@@ -104,9 +131,14 @@ class Cluster:
         """Have each new pod told, at its creation."""
         self._watchers.append(callback)
 
+    def on_container(self, callback: Callable[[Pod], None]) -> None:
+        """Have each pod told whose container starts."""
+        self._kubelet.on_container = callback
+
     def start(self, replicas: int) -> None:
         """Bring up the first replicas and the warm nodes, at time 0."""
         ready = self._config.initial == "ready"
+        self._zones.start()
         for pool in self.pools:
             pool.starting = True
             pool.keep_warm()
@@ -136,11 +168,20 @@ class Cluster:
             raise ValueError(f"replicas cannot be negative, got {replicas}")
         self.deployment.scale(replicas, by)
 
+    def crash(self, pod: Pod, cause: Cause, reason: str) -> int:
+        """The container of a pod ends by itself, and is started again; returns the streams that broke."""
+        return self._kubelet.crash(pod, cause, reason)
+
     def finish(self, now: int) -> None:
         """The run ends: from now on costs stand still. What is in flight stays so."""
         self._finished_ps = now
 
     # --- what others look at ----------------------------------------------------------------------------------
+
+    def version_of(self, pod: str) -> str:
+        """The version that a pod runs, by its name; an empty one for a pod that has gone."""
+        found = self.deployment.pods.get(int(pod.rsplit("-", 1)[1]))
+        return "" if found is None else found.spec.version
 
     def pods(self) -> tuple[Pod, ...]:
         """All pod objects that exist, oldest first: also terminating ones, and failed ones not yet collected."""
@@ -171,6 +212,11 @@ class Cluster:
             terminating=sum(pod.terminating for pod in pods),
             nodes_on_demand=nodes["on-demand"],
             nodes_spot=nodes["spot"],
+            restarts=self._kubelet.restarts,
+            slowdown_max=float(max((pod.slowdown for pod in pods if pod.ready), default=1)),
+            temperature_max_c=max(
+                (pod.gpu_temperature_c for pod in pods if pod.gpu_temperature_c is not None), default=None
+            ),
         )
 
     def cost_usd(self, now: int) -> float:
@@ -185,6 +231,13 @@ class Cluster:
         return now if self._finished_ps is None else min(now, self._finished_ps)
 
     # --- between the parts --------------------------------------------------------------------------------------
+
+    def _annotate(self, interval_ps: int) -> Generator[Event, None, None]:
+        """Writes what pods have in flight into their deletion cost."""
+        while True:
+            yield self.env.timeout(interval_ps)
+            for pod in self.deployment.pods.values():
+                pod.deletion_cost = 0 if pod.replica is None else pod.replica.in_flight
 
     def _created(self, pod: Pod) -> None:
         for watcher in self._watchers:
@@ -231,9 +284,16 @@ def _pools(
                 pool,
                 price,
                 slots=pool.gpus_per_node // spec.gpus,
-                prepulled=config.cold_start.prepulled,
+                prepulled=frozenset({spec.image} if config.cold_start.prepulled else ()),
                 draws=draws,
                 sink=sink,
+                back_off=_back_off(config.provisioner),
             )
         )
     return pools
+
+
+def _back_off(config: Provisioner) -> RefusalBackOff:
+    first_ps = to_ps(config.back_off_s)
+    longest_ps = to_ps(config.max_back_off) if config.kind == "cluster-autoscaler" else first_ps
+    return RefusalBackOff(first_ps, max(first_ps, longest_ps), to_ps(config.back_off_reset))

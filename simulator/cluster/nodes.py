@@ -1,8 +1,9 @@
 """Nodes and pools: provisioning, warm spares, release of empty nodes, and what it all costs.
 
-A node is paid for from the moment that the request for it is granted until it is released or taken away. An empty
-node is given back after the pool's ``empty_node_ttl`` unless it is one of the ``warm_nodes`` spares (the job of
-Karpenter's consolidation or the cluster autoscaler's scale-down).
+A node is paid for from the moment that the request for it is granted until it is released or taken away. A request
+that the zone refuses is not repeated before the provisioner's back-off is over. An empty node is given back after the
+pool's ``empty_node_ttl`` unless it is one of the ``warm_nodes`` spares (the job of Karpenter's consolidation or the
+cluster autoscaler's scale-down).
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from collections.abc import Callable, Generator
 from enum import Enum
 from typing import TYPE_CHECKING
 
+from simulator.cluster.billing import Meter
 from simulator.cluster.cold_start import warm_provisioning_ps
 from simulator.units import to_ps, to_s
 
@@ -18,10 +20,13 @@ if TYPE_CHECKING:
     from simpy import Event, Process
 
     from simulator.clock import Clock
+    from simulator.cluster.back_off import RefusalBackOff
+    from simulator.cluster.link import Link
     from simulator.cluster.pods import Pod
+    from simulator.cluster.zones import Zone
     from simulator.draws import Draws
     from simulator.records.sink import RecordSink
-    from simulator.scenario.cluster import NodePool
+    from simulator.scenario.capacity import NodePool
 
 _PS_PER_HOUR = 3600 * 10**12
 
@@ -43,12 +48,19 @@ class Node:
         slots: pods that fit.
         pods: pods bound to it or waiting for it, by ordinal.
         cordoned: whether new pods are kept off.
-        image_cached: whether the image is on its disk.
-        pull: fires when the image pull in progress ends or breaks off; None without one.
+        claimed: whether the cloud takes it back, from its notice on.
+        leaving: whether it is given back as soon as its pods have gone.
+        ready_ps: since when it has been ready, or None.
+        images: on its disk, by version.
+        pulls: image pulls in progress; each fires when it ends or breaks off.
+        weights: models whose weights it has read: they are in its page cache.
+        compiled: what its compile cache holds.
+        storage: what weights come over; None before the first read.
+        memory: the same from its page cache.
         empty_since_ps: since when it has been ready without a pod, or None.
     """
 
-    def __init__(self, pool: Pool, ordinal: int, slots: int, created_ps: int, image_cached: bool) -> None:
+    def __init__(self, pool: Pool, ordinal: int, slots: int, created_ps: int, images: set[str]) -> None:
         self.name = f"{pool.name}-{ordinal}"
         self.pool = pool
         self.ordinal = ordinal
@@ -57,8 +69,15 @@ class Node:
         self.gone_ps: int | None = None
         self.state = NodeState.PROVISIONING
         self.cordoned = False
-        self.image_cached = image_cached
-        self.pull: Event | None = None
+        self.claimed = False
+        self.leaving = False
+        self.ready_ps: int | None = None
+        self.images = images
+        self.pulls: dict[str, Event] = {}
+        self.weights: set[str] = set()
+        self.compiled: set[str] = set()
+        self.storage: Link | None = None
+        self.memory: Link | None = None
         self.pods: dict[int, Pod] = {}
         self.empty_since_ps: int | None = None
         self.reclaim: Process | None = None
@@ -85,9 +104,14 @@ class Pool:
         config: the scenario's pool.
         usd_per_gpu_hour: its price.
         slots: pods that fit on one node.
-        prepulled: whether nodes come with the image.
+        prepulled: images that nodes come with.
         draws: the run's draws.
         sink: gets the events.
+        back_off: the provisioner's memory of refusals.
+
+    Attributes:
+        zone: the market that it buys on; None for one that never refuses.
+        on_retry: called when a back-off is over.
     """
 
     def __init__(
@@ -97,34 +121,66 @@ class Pool:
         usd_per_gpu_hour: float,
         *,
         slots: int,
-        prepulled: bool,
+        prepulled: frozenset[str],
         draws: Draws,
         sink: RecordSink,
+        back_off: RefusalBackOff,
     ) -> None:
         self.env = env
         self.config = config
         self.name = config.name
-        self.usd_per_gpu_hour = usd_per_gpu_hour
+        self.zone: Zone | None = None
         self.replaceable = True
         self.reclaimed = 0
         self.starting = False  # spares are there at once
         self.nodes: list[Node] = []  # that have not gone, oldest first
         self.on_created: Callable[[Node], None] = lambda _node: None
         self.on_ready: Callable[[Node], None] = lambda _node: None
+        self.on_retry: Callable[[], None] = lambda: None
+        changes = [(to_ps(change.at), change.usd_per_gpu_hour) for change in config.price_changes]
+        self._meter = Meter([(0, usd_per_gpu_hour), *changes], config.gpus_per_node)
+        self._back_off = back_off
         self._slots = slots
         self._prepulled = prepulled
         self._draws = draws
         self._sink = sink
         self._created = 0
-        self._gone_node_ps = 0
         self._ttl_ps = to_ps(config.empty_node_ttl)
 
     # --- growing ------------------------------------------------------------------------------------------
 
     @property
     def can_grow(self) -> bool:
-        """Whether the cloud grants one more node. Nodes that are being taken away still count."""
-        return self.replaceable and len(self.nodes) < self.config.max_nodes
+        """Whether to ask for one more node. Nodes that are being taken away still count towards the limit."""
+        return (
+            self.replaceable
+            and len(self.nodes) < self.config.max_nodes
+            and not self._back_off.holds(self.env.now)
+        )
+
+    def granted(self) -> bool:
+        """Ask the cloud for one more node, if there is a point in asking; a refusal starts the back-off."""
+        if not self.can_grow:
+            return False
+        now = self.env.now
+        refusal = None if self.zone is None else self.zone.refusal(self.config.capacity, now)
+        if refusal is None:
+            return True
+        pause_ps = self._back_off.refused(now)
+        self._sink.event(
+            now,
+            "node",
+            self.name,
+            "InsufficientCapacity",
+            f"No node was granted: {refusal}; asked again in {to_s(pause_ps):g} s.",
+            to_s(pause_ps),
+        )
+        self.env.call_at(now + pause_ps, lambda _: self._retry())
+        return False
+
+    def _retry(self) -> None:
+        self.keep_warm()
+        self.on_retry()
 
     @property
     def created(self) -> int:
@@ -132,7 +188,7 @@ class Pool:
         return self._created
 
     def request(self, provisioning_ps: int) -> Node:
-        """Ask for a node; it is ready after this long."""
+        """A node that the cloud has granted; it is ready after this long."""
         node = self._new_node()
         self._sink.event(
             self.env.now, "node", node.name, "NodeRequested", f"A {self.config.capacity} node was requested."
@@ -145,6 +201,7 @@ class Pool:
         """A node that is ready now: for what is there at the start of a run."""
         node = self._new_node()
         node.state = NodeState.READY
+        node.ready_ps = self.env.now
         self._sink.event(
             self.env.now, "node", node.name, "NodeReady", f"A {self.config.capacity} node is ready.", 0.0
         )
@@ -152,7 +209,7 @@ class Pool:
         return node
 
     def _new_node(self) -> Node:
-        node = Node(self, self._created, self._slots, self.env.now, self._prepulled)
+        node = Node(self, self._created, self._slots, self.env.now, set(self._prepulled))
         self._created += 1
         self.nodes.append(node)
         return node
@@ -162,6 +219,7 @@ class Pool:
         if node.state is NodeState.GONE:
             return  # taken away while it was being provisioned
         node.state = NodeState.READY
+        node.ready_ps = self.env.now
         took_s = to_s(self.env.now - node.created_ps)
         self._sink.event(
             self.env.now,
@@ -177,7 +235,7 @@ class Pool:
     def keep_warm(self) -> None:
         """Ask for nodes until as many are spare, or coming without a pod, as the pool keeps warm."""
         spares = sum(node.spare for node in self.nodes)
-        while spares < self.config.warm_nodes and self.can_grow:
+        while spares < self.config.warm_nodes and self.granted():
             if self.starting:
                 self.add_ready()
             else:
@@ -210,6 +268,8 @@ class Pool:
     def leave(self, node: Node, pod: Pod) -> None:
         """The pod gives up its slot."""
         del node.pods[pod.ordinal]
+        if node.leaving and not node.claimed and not node.pods:
+            self.release(node, "The node was drained and is given back.")
         self.settle(node)
 
     # --- shrinking ----------------------------------------------------------------------------------------
@@ -226,15 +286,14 @@ class Pool:
             return
         if sum(other.spare for other in self.nodes) <= self.config.warm_nodes:
             return
-        self.remove(node)
+        self.release(node, f"The node was empty for {self.config.empty_node_ttl:g} s and is given back.")
+
+    def release(self, node: Node, why: str) -> None:
+        """Give a node back that has no pods."""
         self._sink.event(
-            self.env.now,
-            "node",
-            node.name,
-            "NodeReleased",
-            f"The node was empty for {self.config.empty_node_ttl:g} s and is given back.",
-            to_s(self.env.now - node.created_ps),
+            self.env.now, "node", node.name, "NodeReleased", why, to_s(self.env.now - node.created_ps)
         )
+        self.remove(node)
 
     def remove(self, node: Node) -> None:
         """The node has gone and is no longer paid for."""
@@ -242,7 +301,7 @@ class Pool:
         node.state = NodeState.GONE
         node.gone_ps = now
         self.nodes.remove(node)
-        self._gone_node_ps += now - node.created_ps
+        self._meter.close(node.created_ps, now)
         reclaim = node.reclaim
         if reclaim is not None and reclaim.is_alive and reclaim is not self.env.active_process:
             reclaim.interrupt("node has gone")
@@ -252,12 +311,14 @@ class Pool:
 
     def gpu_ps(self, now: int) -> int:
         """GPU-picoseconds paid for up to ``now``."""
-        node_ps = self._gone_node_ps + sum(now - node.created_ps for node in self.nodes)
-        return node_ps * self.config.gpus_per_node
+        return self._meter.node_ps(self._since_ps(), now) * self.config.gpus_per_node
 
     def gpu_hours(self, now: int) -> float:
         return self.gpu_ps(now) / _PS_PER_HOUR
 
     def cost_usd(self, now: int) -> float:
-        """GPU time times price; the time is an exact integer until this one product."""
-        return self.gpu_hours(now) * self.usd_per_gpu_hour
+        """GPU time times price; the time is an exact integer until the one product for each price."""
+        return self._meter.cost_usd(self._since_ps(), now)
+
+    def _since_ps(self) -> list[int]:
+        return [node.created_ps for node in self.nodes]

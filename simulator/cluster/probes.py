@@ -43,45 +43,31 @@ class Probe:
         return max(0, -(-late_ps // to_ps(self.period_s)))
 
 
-@dataclass(frozen=True, slots=True)
-class StartUp:
-    """What becomes of a start: ready at an instant, or killed at one by a probe. The other is None."""
+def given_up_ps(startup: Probe | None, liveness: Probe | None, started_ps: int) -> int | None:
+    """When a container that does not answer by then is restarted; None if nothing probes it so.
 
-    ready_ps: int | None
-    killed_ps: int | None
+    Once the server listens both probes succeed; one that answers at this very instant lives.
+    """
+    probe = startup or liveness
+    return None if probe is None else probe.tick_ps(probe.failure_threshold - 1, started_ps)
 
 
-def start_up(
-    readiness: Probe | None,
-    startup: Probe | None,
-    started_ps: int,
-    listening_ps: int,
-    liveness: Probe | None = None,
-) -> StartUp:
-    """What the kubelet makes of a container that starts at one instant and listens from another.
+def ready_ps(readiness: Probe | None, startup: Probe | None, started_ps: int, listening_ps: int) -> int:
+    """When a container that starts at one instant and listens from another is found ready.
 
     Args:
-        readiness: the readiness probe; without one a container is ready as soon as it has started.
-        startup: the startup probe, if there is one.
+        readiness: the readiness probe; without one, and without a startup probe, that is at its start.
+        startup: the startup probe, if there is one; it succeeds in time.
         started_ps: when the container started.
         listening_ps: when its server answers for the first time.
-        liveness: the liveness probe, if there is one; once the server listens it always succeeds.
     """
     if startup is None:
-        if (
-            liveness is not None
-            and liveness.first_tick(started_ps, listening_ps) >= liveness.failure_threshold
-        ):
-            return StartUp(None, liveness.tick_ps(liveness.failure_threshold - 1, started_ps))
         if readiness is None:
-            return StartUp(started_ps, None)
+            return started_ps
         first = readiness.tick_ps(readiness.first_tick(started_ps, listening_ps), started_ps)
     else:
-        tick = startup.first_tick(started_ps, listening_ps)
-        if tick >= startup.failure_threshold:
-            return StartUp(None, startup.tick_ps(startup.failure_threshold - 1, started_ps))
-        first = startup.tick_ps(tick, started_ps)
+        first = startup.tick_ps(startup.first_tick(started_ps, listening_ps), started_ps)
         if readiness is None:
-            return StartUp(first, None)
+            return first
         first = max(first, readiness.tick_ps(0, started_ps))
-    return StartUp(first + (readiness.success_threshold - 1) * to_ps(readiness.period_s), None)
+    return first + (readiness.success_threshold - 1) * to_ps(readiness.period_s)

@@ -8,15 +8,14 @@ schedule at time t sees all arrivals at t, whatever the order in which they were
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final
+from fractions import Fraction
+from typing import Final
 
 from simulator.attempts import Attempt, AttemptListener
 from simulator.clock import LAST, Clock
-from simulator.engines.protocol import Delivery, DeliveryKind, Engine, EngineSnapshot
+from simulator.engines.protocol import Delivery, DeliveryKind, Engine, EngineSnapshot, StepTime
 from simulator.outcomes import Cause
-
-if TYPE_CHECKING:
-    pass
+from simulator.step_time.slowed import SlowedStepTime
 
 _REFUSALS: Final = {
     "queue_full": Cause.ENGINE_QUEUE_FULL,
@@ -35,6 +34,7 @@ class Replica:
         alive: whether the process still exists.
         stopped_ps: when it ended, or None.
         listening: whether its server answers yet.
+        death: what ended, or ends, its process.
 
     Args:
         env: the run's environment; its clock.
@@ -45,6 +45,7 @@ class Replica:
         frontend_in_ps_per_token: tokenisation, per prompt token.
         frontend_out_ps: detokenisation and HTTP, after a step.
         on_preemption: called with (pod name, attempt) when the engine preempts a request.
+        step_time: the engine's at full speed; without it the replica cannot be slowed down.
     """
 
     def __init__(
@@ -58,6 +59,7 @@ class Replica:
         frontend_in_ps_per_token: int = 0,
         frontend_out_ps: int = 0,
         on_preemption: Callable[[str, Attempt], None] | None = None,
+        step_time: StepTime | None = None,
     ) -> None:
         self.env = env
         self.name = name
@@ -65,13 +67,15 @@ class Replica:
         self.alive = True
         self.stopped_ps: int | None = None
         self.listening = True
+        self._connect_timeout_ps: int | None = None  # while the gateway cannot reach it
         self._draining = False
-        self._death: Cause = Cause.CUT_FAILURE
+        self.death: Cause = Cause.CUT_FAILURE
         self._listener = listener
         self._in_ps = frontend_in_ps
         self._in_ps_per_token = frontend_in_ps_per_token
         self._out_ps = frontend_out_ps
         self._on_preemption = on_preemption
+        self._step_time = step_time
         self._attempts: dict[int, Attempt] = {}
         self._entering: dict[int, Attempt] = {}  # in the front end, not yet in the engine
         self._due_ps: int | None = None  # when the engine must be advanced next
@@ -92,8 +96,11 @@ class Replica:
         ends meanwhile breaks what is on its way.
         """
         attempt.pod = self.name
+        if self._connect_timeout_ps is not None:
+            self._listener.failed(attempt, self.env.now + self._connect_timeout_ps, Cause.UNREACHABLE, 0)
+            return
         if not self.alive or not self.listening:
-            self._listener.failed(attempt, self.env.now + wire_ps + self._out_ps, self._death, 0)
+            self._listener.failed(attempt, self.env.now + wire_ps + self._out_ps, self.death, 0)
             return
         delay_ps = wire_ps + self._in_ps + self._in_ps_per_token * attempt.engine_request.prompt_tokens
         if delay_ps:
@@ -122,8 +129,29 @@ class Replica:
         if not self.alive:
             return 0
         self.alive = False
-        self._death = cause
-        now = self.stopped_ps = self.env.now
+        self.death = cause
+        self.stopped_ps = self.env.now
+        return self._cut(cause)
+
+    def isolate(self, cause: Cause, connect_timeout_ps: int | None) -> int:
+        """The network between gateway and pod breaks: streams do now, connections time out from now on.
+
+        The process lives, and its kubelet finds it healthy. Returns how many streams broke. With None for the timeout
+        the network is whole again.
+        """
+        self._connect_timeout_ps = connect_timeout_ps
+        return 0 if connect_timeout_ps is None or not self.alive else self._cut(cause)
+
+    def set_slowdown(self, factor: Fraction) -> None:
+        """Steps take so many times as long as they should, from the next one on."""
+        if self.alive and self._step_time is not None:
+            slowed = self._step_time if factor == 1 else SlowedStepTime(self._step_time, factor)
+            self.engine.retime(slowed, self.env.now)
+            self._arm()
+
+    def _cut(self, cause: Cause) -> int:
+        """Break every stream and drop its request."""
+        now = self.env.now
         cut = list(self._attempts.values()) + list(self._entering.values())
         entering = set(self._entering)
         self._attempts.clear()
@@ -133,6 +161,8 @@ class Replica:
             if attempt.attempt_id not in entering:
                 generated = self.engine.abort(attempt.attempt_id, now)
             self._listener.failed(attempt, now + self._out_ps, cause, generated)
+        if self.alive and cut:
+            self._arm()
         self._check_empty()
         return len(cut)
 

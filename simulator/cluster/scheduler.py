@@ -1,10 +1,12 @@
 """Which node a pod gets: a pool by its share, then a node in it.
 
-The pool furthest below its share of the pods that are placed comes first (what a topology spread over capacity
-types does); if it has no room and cannot grow, the next one. Within a pool a ready node with room comes first,
-then one that is being provisioned, then a new one. Pods that fit nowhere wait, and are tried again in the order of
-their creation whenever a node comes, goes or gets room. A pod that waits for a node in provisioning moves to a
-ready node of its pool as soon as one has room, as kube-scheduler would have it.
+Pools that have fewer pods than their base come first, then the pool furthest below its share of the pods that are
+placed (what a topology spread over capacity types does), last those without a share. If a pool has no room and gets
+no node, the next one is tried. Within a pool a ready node with room comes first, then one that is being provisioned,
+then a new one. New nodes are asked for when the provisioner says so: until then a pod takes room wherever it is. Pods
+that fit nowhere wait, and are tried again in the order of their creation whenever a node comes, goes or gets room. A
+pod that waits for a node in provisioning moves to a ready node of its pool as soon as one has room, as kube-scheduler
+would have it.
 """
 
 from __future__ import annotations
@@ -14,12 +16,14 @@ from typing import TYPE_CHECKING
 
 from simulator.cluster.cold_start import provisioning_ps
 from simulator.cluster.nodes import Node, NodeState, Pool
+from simulator.cluster.provisioner import Provisioner
 
 if TYPE_CHECKING:
     from simulator.clock import Clock
     from simulator.cluster.pods import Pod
     from simulator.draws import Draws
     from simulator.records.sink import RecordSink
+    from simulator.scenario.capacity import Provisioner as ProvisionerSection
 
 
 class Scheduler:
@@ -31,6 +35,7 @@ class Scheduler:
         draws: the run's draws.
         sink: gets the events.
         on_bound: called with a pod that has just been bound to a ready node.
+        provisioner: the scenario's provisioner.
     """
 
     def __init__(
@@ -40,6 +45,7 @@ class Scheduler:
         draws: Draws,
         sink: RecordSink,
         on_bound: Callable[[Pod], None],
+        provisioner: ProvisionerSection,
     ) -> None:
         self._env = env
         self._pools = pools
@@ -47,8 +53,10 @@ class Scheduler:
         self._sink = sink
         self._on_bound = on_bound
         self._waiting: list[Pod] = []  # fits nowhere, oldest first
+        self._provisioner = Provisioner(env, provisioner, self.provision)
         for pool in pools:
             pool.on_ready = self.node_ready
+            pool.on_retry = self._wake
 
     @property
     def unschedulable(self) -> Sequence[Pod]:
@@ -62,15 +70,17 @@ class Scheduler:
             pod: a pod that is neither bound nor waiting.
             at_start: a node that is needed is there at once.
         """
-        if not self._try(pod, at_start=at_start):
+        if not self._try(pod, grow=at_start or self._provisioner.at_once, at_start=at_start):
             self._waiting.append(pod)
             self._sink.event(
                 self._env.now,
                 "pod",
                 pod.name,
                 "FailedScheduling",
-                "No node has room and no pool can grow; the pod waits.",
+                "No node has room for the pod; it waits.",
             )
+            if not self._provisioner.at_once:
+                self._provisioner.wake()
 
     def forget(self, pod: Pod) -> None:
         """The pod has gone, or its process has: give up its slot or its place in the queue."""
@@ -101,10 +111,21 @@ class Scheduler:
         node.pool.keep_warm()
         return list(node.pods.values())
 
+    def provision(self) -> None:
+        """Ask for nodes for the pods that wait."""
+        self._try_waiting(grow=True)
+
+    def _wake(self) -> None:
+        if self._waiting:
+            self._provisioner.wake()
+
+    def _try_waiting(self, *, grow: bool) -> None:
+        waiting, self._waiting = self._waiting, []
+        self._waiting = [pod for pod in waiting if not self._try(pod, grow=grow)]
+
     def retry(self) -> None:
         """Room may have come: try the pods that wait."""
-        waiting, self._waiting = self._waiting, []
-        self._waiting = [pod for pod in waiting if not self._try(pod)]
+        self._try_waiting(grow=self._provisioner.at_once)
         for pool in self._pools:
             for node in list(pool.nodes):
                 if node.state is NodeState.PROVISIONING:
@@ -120,10 +141,10 @@ class Scheduler:
             pool.take(better, pod)
             self._bind(pod, better)
 
-    def _try(self, pod: Pod, *, at_start: bool = False) -> bool:
-        for pool in self._by_deficit():
+    def _try(self, pod: Pod, *, grow: bool, at_start: bool = False) -> bool:
+        for pool in self._in_order():
             node = pool.room()
-            if node is None and pool.can_grow:
+            if node is None and grow and pool.granted():
                 node = pool.add_ready() if at_start else self._new_node(pool, pod)
             if node is not None:
                 pool.take(node, pod)
@@ -139,15 +160,22 @@ class Scheduler:
         pod.nodes_requested += 1
         return pool.request(delay_ps)
 
-    def _by_deficit(self) -> list[Pool]:
+    def _in_order(self) -> list[Pool]:
         placed = [pool.active_pods() for pool in self._pools]
-        total_share = sum(pool.config.share for pool in self._pools)
-        deficits = [
-            pool.config.share / total_share * (sum(placed) + 1) - count
-            for pool, count in zip(self._pools, placed, strict=True)
-        ]
-        order = sorted(range(len(self._pools)), key=lambda index: -deficits[index])  # stable: ties in order
-        return [self._pools[index] for index in order]
+        shared = (
+            sum(max(0, count - pool.config.base) for pool, count in zip(self._pools, placed, strict=True)) + 1
+        )
+        total_share = sum(pool.config.share for pool in self._pools) or 1.0
+
+        def rank(index: int) -> tuple[int, float]:
+            config, count = self._pools[index].config, placed[index]
+            if count < config.base:
+                return 0, 0.0
+            if config.share == 0:
+                return 2, 0.0
+            return 1, count - config.base - config.share / total_share * shared
+
+        return [self._pools[index] for index in sorted(range(len(self._pools)), key=rank)]  # ties in order
 
     def _bind(self, pod: Pod, node: Node) -> None:
         now = self._env.now

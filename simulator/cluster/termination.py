@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from simulator.clock import Clock
     from simulator.cluster.endpoints import Endpoints
-    from simulator.cluster.pods import Pod, PodSpec
+    from simulator.cluster.pods import Pod
     from simulator.cluster.replica import Replica
     from simulator.records.sink import RecordSink
 
@@ -39,7 +39,6 @@ class Terminator:
 
     Args:
         env: the run's clock.
-        spec: what every pod asks for.
         sink: gets the events.
         endpoints: hears of pods that leave.
         on_stopped: called when a pod's process has ended and its GPUs are free.
@@ -49,14 +48,12 @@ class Terminator:
     def __init__(
         self,
         env: Clock,
-        spec: PodSpec,
         sink: RecordSink,
         endpoints: Endpoints,
         on_stopped: Callable[[Pod], None],
         on_gone: Callable[[Pod], None],
     ) -> None:
         self._env = env
-        self._spec = spec
         self._sink = sink
         self._endpoints = endpoints
         self._on_stopped = on_stopped
@@ -79,7 +76,7 @@ class Terminator:
         self._interrupt(pod)
         if pod.node is not None and pod.node.gone_ps is not None:
             self._gone(pod)  # its process went with its node
-        elif pod.container_ps is not None:
+        elif pod.running:
             self._tell(
                 pod, "Killing", f"Stopping the pod with {to_s(grace_ps):g} s of grace.", to_s(grace_ps)
             )
@@ -109,14 +106,14 @@ class Terminator:
     def _terminate(self, pod: Pod, grace_ps: int) -> Generator[Event, None, None]:
         env = self._env
         assert pod.cut_cause is not None
-        pre_stop_ps = min(to_ps(self._spec.pre_stop_s), grace_ps)
+        pre_stop_ps = min(to_ps(pod.spec.pre_stop_s), grace_ps)
         try:
             if pre_stop_ps:
                 yield env.timeout(pre_stop_ps)
             replica = pod.replica
             if replica is not None and replica.listening:
                 sigkill_in_ps = max(grace_ps - pre_stop_ps, _LEAST_AFTER_SIGTERM_PS)
-                drain_ps = min(to_ps(self._spec.shutdown_timeout_s), sigkill_in_ps)
+                drain_ps = min(to_ps(pod.spec.shutdown_timeout_s), sigkill_in_ps)
                 if drain_ps:
                     yield from self._drain(replica, drain_ps)
         except Interrupt:
@@ -132,6 +129,7 @@ class Terminator:
 
     def _stopped(self, pod: Pod, cause: Cause) -> None:
         cut = pod.replica.kill(cause) if pod.replica is not None else 0
+        pod.running = False
         if pod.container_ps is not None:
             since_s = 0.0 if pod.deletion_ps is None else to_s(self._env.now - pod.deletion_ps)
             self._tell(pod, "Stopped", f"The process has ended; {cut} streams were cut.", since_s)

@@ -7,6 +7,8 @@ nothing of SimPy, pods or clients. Its contract:
   never after ``next_time()``: whoever drives the engine advances it first.
 - a schedule decided at time t sees every submission and abort made at times up to and including t before the
   engine was advanced to t; an abort at t applies before the output of a step that ends at t.
+- ``retime`` gives other step times at an instant (under the same rule): steps launched from then on, that instant
+  included, take them; those in flight end when they would have.
 - ``peek`` computes the state at any t from the last advance up to ``next_time()`` and commits nothing.
 """
 
@@ -214,6 +216,9 @@ class Engine(Protocol):
 
     def abort(self, request_id: int, now: int) -> int:
         """Drop a request wherever it is; returns its output tokens so far. Unknown ids: KeyError."""
+
+    def retime(self, step_time: StepTime, now: int) -> None:
+        """Steps launched from now on take these times."""
 
     def next_time(self) -> int | None:
         """The next instant at which the engine must be advanced; None while it is idle."""

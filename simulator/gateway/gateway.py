@@ -65,6 +65,10 @@ class Gateway:
         """Attempts held because no replica can take them."""
         return len(self._queue)
 
+    def ready_endpoints(self) -> list[Endpoint]:
+        """Endpoints that new requests may go to."""
+        return list(self._ready)
+
     def outstanding(self) -> dict[str, int]:
         """Attempts in flight by pod name, as the gateway counts them; pods that are gone while they have any."""
         counts = {name: endpoint.outstanding for name, endpoint in self._endpoints.items()}

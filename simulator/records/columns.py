@@ -104,6 +104,13 @@ TIMELINE: Final = _schema(
     ("nodes_on_demand", pa.int64(), "nodes that are paid for, on-demand pools"),
     ("nodes_spot", pa.int64(), "nodes that are paid for, spot pools"),
     ("cost_usd", pa.float64(), "spent since the start, nodes and fallback API"),
+    ("container_restarts", pa.int64(), "of containers, in the interval"),
+    (
+        "slowdown_max",
+        pa.float64(),
+        "GPU time of a step over what it should be, slowest ready pod; 1 without fault",
+    ),
+    ("gpu_temperature_max_c", pa.float64(), "hottest GPU; null unless a thermal fault goes on"),
 )
 
 EVENTS: Final = _schema(

@@ -9,8 +9,10 @@ from pydantic import Field, model_validator
 from simulator.scenario.clients import Clients
 from simulator.scenario.cluster import Cluster, Fleet
 from simulator.scenario.engine import EngineSection
+from simulator.scenario.faults import Fault
 from simulator.scenario.gateway import Gateway
 from simulator.scenario.quantities import DurationS, PositiveDurationS, Section
+from simulator.scenario.rollout import Rollout
 from simulator.scenario.slo import Slo
 from simulator.scenario.workload import WorkloadConfig
 
@@ -35,9 +37,33 @@ class Scenario(Section):
     clients: Clients = Clients()
     workload: Annotated[list[WorkloadConfig], Field(min_length=1)]
     """Sources of requests; their traffic adds up."""
+    rollouts: list[Rollout] = []
+    """New versions of the Deployment, in rising order of time. What runs at the start is version ``v1``."""
+    faults: list[Fault] = []
+    """What breaks, and when."""
     slo: Slo = Slo()
     timeline_interval: PositiveDurationS = 5.0
     """Spacing of the rows of ``timeline.parquet``."""
+
+    @model_validator(mode="after")
+    def _faults_hit_pools(self) -> Scenario:
+        pools = {pool.name for pool in self.cluster.pools}
+        for fault in self.faults:
+            if fault.pool is not None and fault.pool not in pools:
+                raise ValueError(f"a fault is for pool {fault.pool}, which is not one of cluster.pools")
+        return self
+
+    @model_validator(mode="after")
+    def _rollouts_follow_each_other(self) -> Scenario:
+        times = [rollout.at for rollout in self.rollouts]
+        if times != sorted(times):
+            raise ValueError("rollouts must be in rising order of time")
+        names = ["v1", *(rollout.version.name for rollout in self.rollouts)]
+        if len(set(names)) != len(names):
+            raise ValueError(
+                f"versions must have different names, got {', '.join(names)} (v1 runs at the start)"
+            )
+        return self
 
     @model_validator(mode="after")
     def _workload_names_are_unique(self) -> Scenario:

@@ -21,7 +21,7 @@ from simulator.engines.protocol import (
     Finish,
 )
 from simulator.scenario.cluster import Cluster as ClusterSection
-from simulator.scenario.cluster import ColdStart
+from simulator.scenario.cold_start import ColdStart
 from simulator.units import PS_PER_S, to_ps, to_s
 
 COLD = {
@@ -86,7 +86,18 @@ class StubGateway:
 class World:
     """A run in the making."""
 
-    def __init__(self, pools=None, spec=None, cold=None, initial="cold", seed=1):
+    def __init__(
+        self,
+        pools=None,
+        spec=None,
+        cold=None,
+        initial="cold",
+        seed=1,
+        zones=(),
+        provisioner=None,
+        availability=None,
+        budget=None,
+    ):
         self.clock = Clock()
         self.events = []
         self.gateway = StubGateway(self.clock)
@@ -97,6 +108,8 @@ class World:
             or [{"name": "od", "usd_per_gpu_hour": 3.6, "provisioning": 50, "empty_node_ttl": 60}],
             cold_start=ColdStart(**{**COLD, **(cold or {})}),
             initial=initial,
+            zones=list(zones),
+            provisioner=provisioner or {},
         )
         listener = SimpleNamespace(
             first_token=lambda *_: None,
@@ -110,7 +123,9 @@ class World:
             draws=self.draws,
             sink=self,
             gateway=self.gateway,
-            make_replica=lambda name: Replica(self.clock, name, StubEngine(), listener),
+            make_replica=lambda pod: Replica(self.clock, pod.name, StubEngine(), listener),
+            availability=availability,
+            budget=budget,
         )
 
     def event(self, t_ps, kind, subject, reason, message, value=None):

@@ -8,10 +8,10 @@ from simulator.cluster.cold_start import (
     process_steps,
     propagation_ps,
     provisioning_ps,
-    weights_spread,
 )
 from simulator.draws import Draws
-from simulator.scenario.cluster import ColdStart, NodePool
+from simulator.scenario.capacity import NodePool
+from simulator.scenario.cold_start import ColdStart
 from simulator.units import PS_PER_S, to_s
 
 
@@ -40,11 +40,44 @@ def test_compile_cache_changes_the_distribution_and_not_the_draw():
     assert compile_s("cold") == pytest.approx(4 * compile_s("warm"))
 
 
-def test_weights_take_bytes_over_rate():
-    spread = weights_spread(ColdStart(weights_gb_per_s=2.0), 16 * 10**9)
-    assert spread.median == 8.0
-    assert weights_spread(ColdStart(weights="33s"), 16 * 10**9).fixed == 33.0
-    assert weights_spread(ColdStart(), 0).quantile_s(0.5) == 0.0
+def test_weights_are_bytes_to_read_unless_a_time_is_given():
+    sizes = [phases(eager=True, weight_bytes=16 * 10**9, ordinal=n)[1] for n in range(400)]
+    assert all(step.phase is Phase.WEIGHTS and step.duration_ps == 0 for step in sizes)
+    logs = [math.log(step.read_bytes / 16e9) for step in sizes]
+    assert sum(logs) / 400 == pytest.approx(0, abs=4 * 0.25 / 20)
+    given = phases(eager=True, weight_bytes=16 * 10**9, cold={"weights": "33s"})[1]
+    assert (given.duration_ps, given.read_bytes) == (33 * PS_PER_S, 0)
+    with pytest.raises(ValueError, match="page_cache does not go with it"):
+        ColdStart(weights="33s", page_cache=True)
+
+
+def test_rates_by_source():
+    for source, reader, node in (("disk", 1.5, 29.4), ("network-disk", 0.34, 1.1), ("object-store", 2, 5)):
+        config = ColdStart(weights_from=source)
+        assert (config.reader_bytes_per_s, config.node_bytes_per_s) == (
+            round(reader * 1e9),
+            round(node * 1e9),
+        )
+    assert ColdStart(weights_gb_per_s=40).node_bytes_per_s == 40 * 10**9
+    assert ColdStart(weights_gb_per_s=4, weights_node_gb_per_s=2).node_bytes_per_s == 2 * 10**9
+
+
+def test_snapshot_and_sleep_replace_phases():
+    def names(**options):
+        return [step.phase for step in phases(eager=False, weight_bytes=10**9, **options)]
+
+    fresh = [Phase.PROCESS_START, Phase.WEIGHTS, Phase.COMPILE, Phase.GRAPH_CAPTURE]
+    assert names(cold={"start": "snapshot"}) == [Phase.RESTORE]
+    assert names(cold={"start": "sleep-1"}, sleeper=True) == [Phase.WAKE]
+    assert names(cold={"start": "sleep-2"}, sleeper=True) == [Phase.WAKE, Phase.WEIGHTS]
+    assert names(cold={"start": "sleep-1"}) == fresh
+    assert names(cold={"start": "sleep-1"}, sleeper=True, attempt=1) == fresh
+
+
+def test_layers_of_another_version_save_part_of_the_pull():
+    config = ColdStart(image_pull=100, layer_reuse=0.75)
+    assert image_ps(config, Draws(3), 0, on_node=False, other_version=True) == 25 * PS_PER_S
+    assert image_ps(config, Draws(3), 0, on_node=False) == 100 * PS_PER_S
 
 
 def test_the_address_is_phase_ordinal_and_attempt():

@@ -207,6 +207,9 @@ def record_run(recorder: Recorder, duration_s: float = 7200.0, seed: int = 1, sc
                 on_demand,
                 have - on_demand,
                 cost,
+                0,
+                1.0,
+                None,
             )
         )
     for number, t in enumerate((900, 1980, 4900, 4960)):

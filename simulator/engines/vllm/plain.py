@@ -158,6 +158,11 @@ class PlainEngine:
         self._wake(now)
         return request.num_output_tokens
 
+    def retime(self, step_time: StepTime, now: int) -> None:
+        """Steps launched from ``now`` on take other times."""
+        self._step_time = step_time
+        self._decode_terms.clear()
+
     def _wake(self, now: int) -> None:
         if self._next_ps is None:
             self._next_ps = now

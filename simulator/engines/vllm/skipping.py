@@ -82,13 +82,7 @@ class SkippingEngine(QuietRounds):
             KeyError: no such request, or it has ended.
         """
         seq = self._requests.pop(request_id)
-        if self._pass_over_ps is not None and self._pass_over_ps < now:
-            self._next_ps = self._pass_over_ps
-            self._process_output(self._pass_over_ps, [])
-        was_quiet = self._quiet > 0 or self._pass_over_ps is not None
-        if self._quiet:
-            self._skip(self._rounds_before(now))
-        self._gaps.flush()
+        was_quiet = self._break_off(now)
         if seq.status == QUEUED:
             self._num_waiting_in_queue -= 1
             seq.status = FINISHED
@@ -105,6 +99,25 @@ class SkippingEngine(QuietRounds):
         elif was_quiet:
             self._set_alarm(now)
         return generated
+
+    def retime(self, step_time: StepTime, now: int) -> None:
+        """Steps launched from ``now`` on take other times: the stretch ends, and another begins with them."""
+        was_quiet = self._break_off(now)
+        self._step_time = step_time
+        self._decode_terms.clear()
+        if was_quiet:
+            self._set_alarm(now)
+
+    def _break_off(self, now: int) -> bool:
+        """Do the quiet rounds before ``now``; whether the engine was in a stretch, and needs its alarm set anew."""
+        if self._pass_over_ps is not None and self._pass_over_ps < now:
+            self._next_ps = self._pass_over_ps
+            self._process_output(self._pass_over_ps, [])
+        was_quiet = self._quiet > 0 or self._pass_over_ps is not None
+        if self._quiet:
+            self._skip(self._rounds_before(now))
+        self._gaps.flush()
+        return was_quiet
 
     def next_time(self) -> int | None:
         """The next instant at which something is decided; None while idle."""
