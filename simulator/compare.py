@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -116,7 +117,7 @@ def figure_text(mean: float, half_width: float | None, *, signed: bool = False) 
     """``1,234 ± 56``: as many digits as the size of the figure asks for."""
     half = half_width or 0.0
     size = max(abs(mean), half)
-    digits = 0 if size >= 100 else 3 if 0 < size < 1 else 2
+    digits = 0 if size >= 100 else 2 if size >= 1 or size == 0 else min(6, 2 - math.floor(math.log10(size)))
     number = f"{mean:+,.{digits}f}" if signed else f"{mean:,.{digits}f}"
     return number if half == 0 else f"{number} ± {half:,.{digits}f}"
 
