@@ -39,6 +39,7 @@ MODULES = [
     "simulator/kv_cache/content.py",
     "simulator/records/itl.py",
     "simulator/step_time/tables.py",
+    "simulator/timeline.py",
 ]
 
 

@@ -11,6 +11,7 @@ HERE: Final = Path(__file__).parent
 ONE_REPLICA: Final = HERE / "scenarios" / "one-replica.yaml"
 MOONCAKE: Final = HERE / "scenarios" / "mooncake.yaml"
 SPIKY: Final = HERE.parent / "experiments" / "spiky.yaml"
+AZURE_WEEK: Final = HERE.parent / "experiments" / "azure-2024-week.yaml"
 
 FEWER_BLOCKS: Final = 10
 """The KV-starved case has this fraction of the blocks."""
@@ -97,6 +98,7 @@ def bars() -> list[Case]:
             bar_memory_bytes=1e9,
         ),
         Case("experiments/spiky.yaml", SPIKY, bar_cpu_s=6),
+        Case("10 million requests, the Azure 2024 week", AZURE_WEEK, bar_cpu_s=600, bar_memory_bytes=1e9),
     ]
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, Protocol
 
-from simulator.catalog import CatalogError, Gpu, Model, find_gpu, find_model, find_price, model_from_config
+from simulator.catalog import CatalogError, Gpu, Model, find_gpu, find_model, model_from_config
 from simulator.cluster.pods import PodSpec
 from simulator.cluster.probes import Probe
 from simulator.scenario.vllm_config import resolve_engine_config
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from simulator.engines.vllm.config import EngineConfig
-    from simulator.scenario.capacity import NodePool
     from simulator.scenario.engine import EngineSection
     from simulator.scenario.errors import ScenarioError
     from simulator.scenario.load import LoadedScenario
@@ -288,46 +287,6 @@ def _kv_blocks(
         return override, "num-gpu-blocks-override"
     recorded = step_time.kv_cache is not None and step_time.kv_cache.num_blocks == blocks
     return blocks, "recorded with the profile" if recorded else "derived from GPU memory"
-
-
-def pool_prices(loaded: LoadedScenario, plan: ReplicaPlan) -> tuple[dict[str, float], tuple[str, ...]]:
-    """Dollars per GPU-hour of each pool, and notes that name the source of those taken from the catalogue.
-
-    Raises:
-        ScenarioError: a pool without a price of its own, for which the catalogue has none.
-    """
-    prices: dict[str, float] = {}
-    notes: list[str] = []
-    for index, pool in enumerate(loaded.scenario.cluster.pools):
-        prices[pool.name], note = _pool_price(loaded, plan, index, pool)
-        if note:
-            notes.append(note)
-    return prices, tuple(notes)
-
-
-def _pool_price(
-    loaded: LoadedScenario, plan: ReplicaPlan, index: int, pool: NodePool
-) -> tuple[float, str | None]:
-    if pool.usd_per_gpu_hour is not None:
-        return pool.usd_per_gpu_hour, None
-    key = ("cluster", "pools", index)
-    try:
-        price = find_price(find_gpu(pool.gpu).id if pool.gpu else plan.gpu.id, cloud=pool.cloud)
-    except CatalogError as error:
-        cloud = ("cloud",) if pool.cloud is not None else ()
-        raise loaded.error(f"{error}; give usd_per_gpu_hour", *key, *cloud) from None
-    usd = price.on_demand_usd_per_gpu_h if pool.capacity == "on-demand" else price.spot_usd_per_gpu_h
-    if usd is None:
-        where = f"{price.cloud} {price.instance}"
-        raise loaded.error(
-            f"no {pool.capacity} price is known for {pool.gpu or plan.gpu.id} ({where}): give usd_per_gpu_hour",
-            *key,
-        )
-    note = (
-        f"pool {pool.name}: ${usd:.4f} per GPU-hour, {price.cloud} {price.instance} {price.region}, "
-        f"as of {price.as_of} ({price.source})"
-    )
-    return usd, note
 
 
 def pod_spec(loaded: LoadedScenario, plan: ReplicaPlan) -> PodSpec:

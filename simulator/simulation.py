@@ -40,10 +40,11 @@ from simulator.gateway.gateway import Gateway
 from simulator.gateway.policies import routing_policy
 from simulator.gateway.split import TrafficSplit
 from simulator.interrupts import deferred_signals
-from simulator.metrics.facts import PoolLedger, RunFacts, StepTimeTrust
+from simulator.metrics.facts import PoolLedger, PriceFacts, RunFacts, StepTimeTrust
 from simulator.metrics.summary import SUMMARY_COLUMNS, summarise
 from simulator.outcomes import Cause
-from simulator.resolve import ReplicaPlan, pool_prices, resolve_replica
+from simulator.pricing import PricedPool, price_notes, price_pools
+from simulator.resolve import ReplicaPlan, resolve_replica
 from simulator.timeline import TimelineSampler
 from simulator.units import to_ps, to_s
 from simulator.versions import resolve_versions, rollout_bounds
@@ -92,7 +93,10 @@ class Simulation:
             self.plan.step_time.profile.startup,
             eager=self.plan.enforce_eager,
         )
-        prices, self._price_notes = pool_prices(loaded, self.plan)
+        self._prices = price_pools(
+            loaded,
+            {pool.name: first.plans.get(pool.gpu or "", self.plan).gpu.id for pool in scenario.cluster.pools},
+        )
         self._duration_ps = to_ps(scenario.duration)
         self._end_ps = self._duration_ps + to_ps(scenario.drain)
 
@@ -109,7 +113,7 @@ class Simulation:
             sink=recorder,
             gateway=self.gateway,
             make_replica=self._make_replica,
-            usd_per_gpu_hour=prices,
+            rates={name: priced.rates for name, priced in self._prices.items()},
             deployment="vllm" if loaded.deployment is None else loaded.deployment.metadata.name,
             availability=load_availabilities(loaded.base_dir, scenario.cluster.zones),
             budget=scenario.fleet.disruption_budget,
@@ -198,6 +202,7 @@ class Simulation:
         now = self.clock.now
         vllm_version = plan.engine.vllm_version
         trust = plan.step_time
+        bills, gpu_ps = self.cluster.statements(now), self.cluster.gpu_ps(now)
         return RunFacts(
             scenario=scenario.name,
             scenario_digest=digest(self.loaded),
@@ -213,14 +218,16 @@ class Simulation:
                 PoolLedger(
                     name=pool.name,
                     capacity=pool.config.capacity,
-                    gpu_hours=pool.gpu_hours(now),
-                    cost_usd=pool.cost_usd(now),
+                    gpu_ps=gpu_ps[pool.name],
+                    bill=bills[pool.name],
+                    price=_price_facts(self._prices[pool.name]),
                     nodes_started=pool.created,
                     nodes_reclaimed=pool.reclaimed,
                 )
                 for pool in self.cluster.pools
             ),
-            fallback_usd=self.client.cost_usd,
+            peak_provisioned_micro_usd=self.cluster.peak_provisioned_micro_usd(now),
+            fallback=self.client.fallback_bill,
             step_time=StepTimeTrust(
                 source="roofline" if trust.source == "roofline" else "profile",
                 name=trust.profile.name,
@@ -252,7 +259,7 @@ class Simulation:
             *plan.notes,
             f"KV cache: {usable} usable blocks of {plan.engine.block_size} tokens, {plan.kv_blocks_from}",
             f"front end: {self._front_end()}",
-            *self._price_notes,
+            *price_notes(self._prices),
             *market_notes(self.loaded.scenario.cluster),
             *([] if self._cold_start_note is None else [self._cold_start_note]),
         ]
@@ -395,6 +402,18 @@ class Simulation:
             "Preempted",
             f"request {request_id_of(attempt.attempt_id)} lost its KV blocks and is computed again",
         )
+
+
+def _price_facts(pool: PricedPool) -> PriceFacts:
+    quote = pool.quote
+    return PriceFacts(
+        usd_per_gpu_hour=pool.usd_per_gpu_hour,
+        committed_usd_per_gpu_hour=pool.committed_usd_per_gpu_hour,
+        rule="stated in the scenario" if quote is None else quote.rule,
+        where=None if quote is None else quote.row.where,
+        as_of=None if quote is None else quote.row.as_of,
+        source=None if quote is None else quote.row.source,
+    )
 
 
 def digest(loaded: LoadedScenario) -> str:

@@ -10,9 +10,9 @@ from collections.abc import Generator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from simpy import Event
 
+from simulator.billing import usd
 from simulator.clock import LAST, Clock
 from simulator.engines.protocol import EngineCounters, EngineSnapshot
 from simulator.units import PS_PER_S, to_s
@@ -129,7 +129,7 @@ class TimelineSampler:
             running,
             waiting,
             running / len(usage) if usage else None,
-            float(np.mean(usage)) if usage else None,
+            sum(usage) / len(usage) if usage else None,
             max(usage) if usage else None,
             busy_ps / serving_ps if serving_ps else None,
             self._gpu_memory_used_bytes if usage else None,
@@ -144,7 +144,7 @@ class TimelineSampler:
             counts.terminating,
             counts.nodes_on_demand,
             counts.nodes_spot,
-            self._cluster.cost_usd(now) + self._client.cost_usd,
+            usd(self._cluster.micro_usd(now) + self._client.fallback_bill.micro_usd),
             counts.restarts - self._restarts,
             counts.slowdown_max,
             counts.temperature_max_c,

@@ -240,13 +240,28 @@ def check_money(result: Results, scenario: dict[str, Any]) -> None:
     summary, timeline = result.summary, result.tables.timeline
     pools = summary["fleet"]["pools"]
     prices = {pool["name"]: pool["usd_per_gpu_hour"] for pool in scenario["cluster"]["pools"]}
+    lines = dict.fromkeys(summary["cost"]["lines"], 0)
     for name, pool in pools.items():
-        assert pool["cost_usd"] == pytest.approx(prices[name] * pool["gpu_hours"])
+        used = pool["cost_usd"] - pool["lines"]["rounding_usd"]
+        assert used == pytest.approx(prices[name] * pool["gpu_hours"], abs=1e-5)
+        assert sum(pool["gpu_hours_by_use"].values()) == pytest.approx(pool["gpu_hours"])
+        assert sum(map(micro, pool["lines"].values())) == micro(pool["cost_usd"])
+        for line, usd in pool["lines"].items():
+            lines[line] += micro(usd)
     cost = summary["cost"]
-    assert cost["nodes_usd"] == pytest.approx(sum(pool["cost_usd"] for pool in pools.values()))
-    assert cost["total_usd"] == pytest.approx(cost["nodes_usd"] + cost["fallback_usd"])
+    lines["fallback_api_usd"] = micro(cost["fallback_usd"])
+    assert {line: micro(usd) for line, usd in cost["lines"].items()} == lines
+    assert sum(lines.values()) == micro(cost["total_usd"])
+    purchases = ("on_demand_usd", "spot_usd", "reserved_usd")
+    assert sum(micro(cost[name]) for name in purchases) == micro(cost["nodes_usd"])
     assert timeline["cost_usd"].is_monotonic_increasing
-    assert timeline["cost_usd"].iloc[-1] == pytest.approx(cost["total_usd"])
+    assert timeline["cost_usd"].iloc[-1] == cost["total_usd"]
+
+
+def micro(usd: float) -> int:
+    """Dollars of the summary to the micro-dollars that they are."""
+    assert round(usd * 1e6) == pytest.approx(usd * 1e6, abs=1e-3)
+    return round(usd * 1e6)
 
 
 def check_pods(result: Results) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from simulator.resolve import pod_spec, pool_prices, resolve_replica
+from simulator.resolve import pod_spec, resolve_replica
 from simulator.scenario.errors import ScenarioError
 from simulator.scenario.load import load_scenario
 from simulator.units import to_ps
@@ -67,15 +67,6 @@ def test_own_model_keeps_the_name_that_vllm_has(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps(config))
     change = {"engine": {"model_config_json": "config.json", "vllm": {"model": "our/own"}}}
     assert plan(tmp_path, change).model.name == "our/own"
-
-
-def test_prices_of_the_catalogue_are_named(tmp_path: Path) -> None:
-    change = {"cluster": {"pools": [{"name": "a"}, {"name": "b", "usd_per_gpu_hour": 1.5}]}}
-    loaded = load_scenario(write(tmp_path, change))
-    prices, notes = pool_prices(loaded, resolve_replica(loaded))
-    assert prices["b"] == 1.5
-    assert len(notes) == 1
-    assert notes[0].startswith(f"pool a: ${prices['a']:.4f} per GPU-hour")
 
 
 def test_pod_of_a_deployment(tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from simulator.billing import usd
 from simulator.metrics.conservation import ConservationError, check_conservation
 from simulator.records.recorder import Recorder
 from simulator.scenario.load import load_scenario
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
 
 _PS_PER_HOUR = 3600 * 10**12
 _CLOSE = 1e-9
+_LINES_USD = 1e-5
+"""Each line of a bill is rounded to a micro-dollar, and a pool has fewer than ten, twice."""
 
 
 class Books:
@@ -158,15 +161,16 @@ class Books:
         for pool in cluster.pools:
             own = [node for node in self.nodes if node.pool is pool]
             lived_ps = sum((now if n.gone_ps is None else n.gone_ps) - n.created_ps for n in own)
-            if pool.gpu_ps(now) != lived_ps * pool.config.gpus_per_node:
-                found.append(
-                    f"pool {pool.name} bills {pool.gpu_ps(now)} GPU-ps, its nodes lived {lived_ps} ps"
-                )
+            gpu_ps = sum(pool.meter.gpu_ps(now).values())
+            if gpu_ps != lived_ps * pool.config.gpus_per_node:
+                found.append(f"pool {pool.name} bills {gpu_ps} GPU-ps, its nodes lived {lived_ps} ps")
+            statement = pool.meter.statement(now)
+            used_usd = usd(statement.total - statement.line("rounding"))
             bill_usd = sum(_bill_usd(node, now) for node in own)
-            if abs(bill_usd - pool.cost_usd(now)) > _CLOSE * max(1.0, bill_usd):
-                found.append(f"pool {pool.name} costs ${pool.cost_usd(now)}, its nodes ${bill_usd}")
-            total_usd += bill_usd
-        total_usd += simulation.client.cost_usd
+            if abs(bill_usd - used_usd) > _LINES_USD:
+                found.append(f"pool {pool.name} costs ${used_usd}, its nodes ${bill_usd}")
+            total_usd += usd(statement.total)
+        total_usd += usd(simulation.client.fallback_bill.micro_usd)
         shown_usd = float(tables.timeline["cost_usd"].iloc[-1])
         if abs(total_usd - shown_usd) > _CLOSE * max(1.0, total_usd):
             found.append(f"the timeline ends at ${shown_usd}, nodes and API cost ${total_usd}")
@@ -192,11 +196,11 @@ def _bill_usd(node: Node, now: int) -> float:
     config, until_ps = node.pool.config, now if node.gone_ps is None else node.gone_ps
     starts_ps = [0, *(round(change.at * 10**12) for change in config.price_changes), until_ps + 1]
     prices = [config.usd_per_gpu_hour or 0.0, *(change.usd_per_gpu_hour for change in config.price_changes)]
-    usd = 0.0
+    bill = 0.0
     for start_ps, end_ps, price in zip(starts_ps, starts_ps[1:], prices, strict=False):
         lived_ps = min(end_ps, until_ps) - max(start_ps, node.created_ps)
-        usd += max(0, lived_ps) / _PS_PER_HOUR * config.gpus_per_node * price
-    return usd
+        bill += max(0, lived_ps) / _PS_PER_HOUR * config.gpus_per_node * price
+    return bill
 
 
 def check(seed: int, coverage: Counter[str]) -> list[str]:

@@ -11,7 +11,7 @@ from simulator.catalog.models import (
     model_from_config,
     model_names,
 )
-from simulator.catalog.prices import Price, find_price, prices
+from simulator.catalog.prices import Price, PriceKind, Quote, find_price, prices
 
 __all__ = [
     "DTYPE_BYTES",
@@ -20,6 +20,8 @@ __all__ = [
     "Model",
     "ModelShape",
     "Price",
+    "PriceKind",
+    "Quote",
     "canonical_dtype",
     "find_gpu",
     "find_model",

@@ -14,6 +14,7 @@ from operator import itemgetter
 from typing import TYPE_CHECKING
 
 from simulator.attempts import Attempt, GatewayPort, attempt_id_of
+from simulator.billing import ApiBill
 from simulator.clients.arrivals import Arrivals
 from simulator.clients.counters import ClientCounters, IntervalStats
 from simulator.clients.fallback import FallbackApi
@@ -149,9 +150,9 @@ class Client:
         return not self._live and self._arrivals.exhausted
 
     @property
-    def cost_usd(self) -> float:
-        """Billed by the fallback API so far."""
-        return 0.0 if self._fallback is None else self._fallback.cost_usd
+    def fallback_bill(self) -> ApiBill:
+        """What the fallback API has charged so far."""
+        return ApiBill() if self._fallback is None else self._fallback.bill
 
     # --- sending ----------------------------------------------------------------------------------------
 
@@ -349,7 +350,7 @@ class Client:
         assert request.fallback_ps is not None
         now = self._clock.now
         output_tokens = self._answer_tokens(request.spec)
-        api.bill(request.spec.prompt_tokens, output_tokens)
+        api.charge(request.spec.prompt_tokens, output_tokens)
         first_ps = request.fallback_ps + api.ttft_ps
         self._ledger.fell_back(request, first_ps, now, output_tokens, api.tpot_ps, cause)
         self._end(request, now, succeeded=True)
@@ -363,7 +364,7 @@ class Client:
         generated = api.generated(elapsed_ps, self._answer_tokens(request.spec))
         if not generated or api.errs(request.spec.request_id):
             return None
-        api.bill(request.spec.prompt_tokens, generated)
+        api.charge(request.spec.prompt_tokens, generated)
         return request.fallback_ps + api.ttft_ps
 
     def _answer_tokens(self, spec: RequestSpec) -> int:

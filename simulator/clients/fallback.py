@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from simulator.billing import ApiBill, ApiPrices
 from simulator.draws import Draws
 from simulator.scenario.clients import Fallback
 from simulator.units import to_ps
@@ -19,7 +20,7 @@ class FallbackApi:
         draws: the run's draws; an error is addressed by request.
 
     Attributes:
-        cost_usd: billed so far.
+        bill: what it has charged so far.
     """
 
     def __init__(self, section: Fallback, draws: Draws) -> None:
@@ -27,7 +28,10 @@ class FallbackApi:
         self._draws = draws
         self.ttft_ps: Final = to_ps(section.ttft)
         self.tpot_ps: Final = to_ps(section.tpot)
-        self.cost_usd = 0.0
+        self._prices: Final = ApiPrices.of(
+            section.usd_per_million_input_tokens, section.usd_per_million_output_tokens
+        )
+        self.bill = ApiBill()
 
     def errs(self, request_id: int) -> bool:
         """Whether this request fails here too; it learns so when its first token would have come."""
@@ -46,10 +50,7 @@ class FallbackApi:
             return output_tokens
         return min(output_tokens, 1 + (elapsed_ps - self.ttft_ps) // self.tpot_ps)
 
-    def bill(self, input_tokens: int, output_tokens: int) -> None:
+    def charge(self, input_tokens: int, output_tokens: int) -> None:
         """Charge for a prompt and what was generated from it."""
-        section = self._section
-        self.cost_usd += (
-            input_tokens * section.usd_per_million_input_tokens
-            + output_tokens * section.usd_per_million_output_tokens
-        ) / 1e6
+        bill = self.bill
+        self.bill = self._prices.bill(bill.input_tokens + input_tokens, bill.output_tokens + output_tokens)

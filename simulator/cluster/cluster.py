@@ -6,6 +6,7 @@ from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from simulator.billing import FleetPeak
 from simulator.cluster.back_off import RefusalBackOff
 from simulator.cluster.deployment import Deployment
 from simulator.cluster.endpoints import Endpoints
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from simpy import Event
 
     from simulator.attempts import GatewayPort
+    from simulator.billing import Phase, PoolRates, Statement
     from simulator.clock import Clock
     from simulator.cluster.availability import Availability
     from simulator.cluster.pods import Pod, PodSpec
@@ -73,14 +75,14 @@ class Cluster:
         sink: gets the events.
         gateway: hears of replicas that come and go.
         make_replica: makes the replica of a pod, at the instant when its server starts to listen.
-        usd_per_gpu_hour: catalogue prices by pool name, for pools that name no price.
+        rates: what nodes cost, by pool name.
         deployment: name of the Deployment.
         availability: spot capacity over time by zone, where it is replayed.
         budget: the PodDisruptionBudget, if there is one.
         deletion_cost_interval_s: how often pods are annotated with their requests in flight; None for never.
 
     Raises:
-        ScenarioError: a pod does not fit on a pool's nodes, or a pool has no price.
+        ScenarioError: a pod does not fit on a pool's nodes.
     """
 
     def __init__(
@@ -93,7 +95,7 @@ class Cluster:
         sink: RecordSink,
         gateway: GatewayPort,
         make_replica: Callable[[Pod], Replica],
-        usd_per_gpu_hour: Mapping[str, float] | None = None,
+        rates: Mapping[str, PoolRates],
         deployment: str = "vllm",
         availability: Mapping[str, Availability] | None = None,
         budget: DisruptionBudget | None = None,
@@ -105,7 +107,8 @@ class Cluster:
         self._grace_ps = to_ps(spec.termination_grace_period_s)
         self._watchers: list[Callable[[Pod], None]] = []
         self._finished_ps: int | None = None
-        self.pools = _pools(env, config, spec, draws, sink, usd_per_gpu_hour or {})
+        self.pools = _pools(env, config, spec, draws, sink, rates)
+        self._peak = FleetPeak([pool.meter for pool in self.pools])
         endpoints = Endpoints(env, config.cold_start, draws, gateway)
         self._kubelet = Kubelet(env, config.cold_start, draws, sink, endpoints, make_replica)
         self._scheduler = Scheduler(env, self.pools, draws, sink, self._bound, config.provisioner)
@@ -219,13 +222,23 @@ class Cluster:
             ),
         )
 
-    def cost_usd(self, now: int) -> float:
-        """Dollars spent on nodes up to an instant that is not before the last change of the nodes."""
-        return sum(pool.cost_usd(self._until(now)) for pool in self.pools)
+    def statements(self, now: int) -> dict[str, Statement]:
+        """What nodes cost up to an instant that is not before their last change, by pool."""
+        until = self._until(now)
+        return {pool.name: pool.meter.statement(until) for pool in self.pools}
 
-    def gpu_hours(self, now: int) -> dict[str, float]:
-        """GPU-hours paid for up to an instant, by pool; as for `cost_usd`."""
-        return {pool.name: pool.gpu_hours(self._until(now)) for pool in self.pools}
+    def gpu_ps(self, now: int) -> dict[str, dict[Phase, int]]:
+        """GPU-picoseconds paid for up to an instant, by pool and what the GPUs did; as for `statements`."""
+        until = self._until(now)
+        return {pool.name: pool.meter.gpu_ps(until) for pool in self.pools}
+
+    def micro_usd(self, now: int) -> int:
+        """Micro-dollars for nodes up to an instant; as for `statements`."""
+        return sum(statement.total for statement in self.statements(now).values())
+
+    def peak_provisioned_micro_usd(self, now: int) -> int:
+        """What the most GPUs that ever served at once would have cost from the start to an instant."""
+        return self._peak.standing(self._until(now))
 
     def _until(self, now: int) -> int:
         return now if self._finished_ps is None else min(now, self._finished_ps)
@@ -263,7 +276,7 @@ def _pools(
     spec: PodSpec,
     draws: Draws,
     sink: RecordSink,
-    prices: Mapping[str, float],
+    rates: Mapping[str, PoolRates],
 ) -> list[Pool]:
     pools = []
     for index, pool in enumerate(config.pools):
@@ -272,18 +285,13 @@ def _pools(
                 f"a replica needs {spec.gpus} GPUs, but a node of pool {pool.name} has {pool.gpus_per_node}",
                 key=f"cluster.pools.{index}.gpus_per_node",
             )
-        price = prices.get(pool.name) if pool.usd_per_gpu_hour is None else pool.usd_per_gpu_hour
-        if price is None:
-            raise ScenarioError(
-                f"pool {pool.name} has no price, and the catalogue has none for its GPU and cloud",
-                key=f"cluster.pools.{index}.usd_per_gpu_hour",
-            )
         pools.append(
             Pool(
                 env,
                 pool,
-                price,
+                rates[pool.name],
                 slots=pool.gpus_per_node // spec.gpus,
+                gpus_per_pod=spec.gpus,
                 prepulled=frozenset({spec.image} if config.cold_start.prepulled else ()),
                 draws=draws,
                 sink=sink,

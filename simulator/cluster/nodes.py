@@ -12,7 +12,7 @@ from collections.abc import Callable, Generator
 from enum import Enum
 from typing import TYPE_CHECKING
 
-from simulator.cluster.billing import Meter
+from simulator.billing import PoolMeter, PoolRates, Use
 from simulator.cluster.cold_start import warm_provisioning_ps
 from simulator.units import to_ps, to_s
 
@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from simulator.draws import Draws
     from simulator.records.sink import RecordSink
     from simulator.scenario.capacity import NodePool
-
-_PS_PER_HOUR = 3600 * 10**12
 
 
 class NodeState(Enum):
@@ -88,6 +86,27 @@ class Node:
         return not self.cordoned and self.state is not NodeState.GONE and len(self.pods) < self.slots
 
     @property
+    def use(self) -> Use:
+        """What its GPUs do: serve, start, idle, end."""
+        gpus = self.pool.config.gpus_per_node
+        if self.state is NodeState.PROVISIONING:
+            return 0, gpus, 0, 0
+        serving = starting = terminating = 0
+        for pod in self.pods.values():
+            if pod.deletion_ps is not None:
+                terminating += pod.spec.gpus
+            elif pod.ready:
+                serving += pod.spec.gpus
+            else:
+                starting += pod.spec.gpus
+        return serving, starting, gpus - serving - starting - terminating, terminating
+
+    def account(self) -> None:
+        """What its GPUs do may have changed."""
+        if self.state is not NodeState.GONE:
+            self.pool.meter.change(self.ordinal, self.pool.env.now, self.use)
+
+    @property
     def spare(self) -> bool:
         """Whether it is there, or coming, for no pod."""
         return not self.cordoned and self.state is not NodeState.GONE and not self.pods
@@ -102,8 +121,9 @@ class Pool:
     Args:
         env: the run's clock.
         config: the scenario's pool.
-        usd_per_gpu_hour: its price.
+        rates: what its nodes cost.
         slots: pods that fit on one node.
+        gpus_per_pod: GPUs of each.
         prepulled: images that nodes come with.
         draws: the run's draws.
         sink: gets the events.
@@ -118,9 +138,10 @@ class Pool:
         self,
         env: Clock,
         config: NodePool,
-        usd_per_gpu_hour: float,
+        rates: PoolRates,
         *,
         slots: int,
+        gpus_per_pod: int,
         prepulled: frozenset[str],
         draws: Draws,
         sink: RecordSink,
@@ -137,8 +158,7 @@ class Pool:
         self.on_created: Callable[[Node], None] = lambda _node: None
         self.on_ready: Callable[[Node], None] = lambda _node: None
         self.on_retry: Callable[[], None] = lambda: None
-        changes = [(to_ps(change.at), change.usd_per_gpu_hour) for change in config.price_changes]
-        self._meter = Meter([(0, usd_per_gpu_hour), *changes], config.gpus_per_node)
+        self.meter = PoolMeter(rates, slots * gpus_per_pod)
         self._back_off = back_off
         self._slots = slots
         self._prepulled = prepulled
@@ -202,6 +222,7 @@ class Pool:
         node = self._new_node()
         node.state = NodeState.READY
         node.ready_ps = self.env.now
+        node.account()
         self._sink.event(
             self.env.now, "node", node.name, "NodeReady", f"A {self.config.capacity} node is ready.", 0.0
         )
@@ -212,6 +233,7 @@ class Pool:
         node = Node(self, self._created, self._slots, self.env.now, set(self._prepulled))
         self._created += 1
         self.nodes.append(node)
+        self.meter.open(node.ordinal, self.env.now, node.use)
         return node
 
     def _provision(self, node: Node, delay_ps: int) -> Generator[Event, None, None]:
@@ -220,6 +242,7 @@ class Pool:
             return  # taken away while it was being provisioned
         node.state = NodeState.READY
         node.ready_ps = self.env.now
+        node.account()
         took_s = to_s(self.env.now - node.created_ps)
         self._sink.event(
             self.env.now,
@@ -263,11 +286,13 @@ class Pool:
         """Give the pod a slot of the node."""
         node.pods[pod.ordinal] = pod
         node.empty_since_ps = None
+        node.account()
         self.keep_warm()
 
     def leave(self, node: Node, pod: Pod) -> None:
         """The pod gives up its slot."""
         del node.pods[pod.ordinal]
+        node.account()
         if node.leaving and not node.claimed and not node.pods:
             self.release(node, "The node was drained and is given back.")
         self.settle(node)
@@ -301,24 +326,8 @@ class Pool:
         node.state = NodeState.GONE
         node.gone_ps = now
         self.nodes.remove(node)
-        self._meter.close(node.created_ps, now)
+        self.meter.close(node.ordinal, now)
         reclaim = node.reclaim
         if reclaim is not None and reclaim.is_alive and reclaim is not self.env.active_process:
             reclaim.interrupt("node has gone")
         self.keep_warm()
-
-    # --- money --------------------------------------------------------------------------------------------
-
-    def gpu_ps(self, now: int) -> int:
-        """GPU-picoseconds paid for up to ``now``."""
-        return self._meter.node_ps(self._since_ps(), now) * self.config.gpus_per_node
-
-    def gpu_hours(self, now: int) -> float:
-        return self.gpu_ps(now) / _PS_PER_HOUR
-
-    def cost_usd(self, now: int) -> float:
-        """GPU time times price; the time is an exact integer until the one product for each price."""
-        return self._meter.cost_usd(self._since_ps(), now)
-
-    def _since_ps(self) -> list[int]:
-        return [node.created_ps for node in self.nodes]

@@ -177,6 +177,8 @@ class Pod:
         if self.ready != ready or self.ready_transition_ps is None:
             self.ready_transition_ps = now
         self.ready = ready
+        if self.node is not None:
+            self.node.account()
 
     def __repr__(self) -> str:
         return f"<Pod {self.name} {self.phase}{' ready' if self.ready else ''}>"

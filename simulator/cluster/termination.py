@@ -72,6 +72,8 @@ class Terminator:
         now = self._env.now
         pod.deletion_ps = now
         pod.cut_cause = cause
+        if pod.node is not None:
+            pod.node.account()
         self._endpoints.withdraw(pod)
         self._interrupt(pod)
         if pod.node is not None and pod.node.gone_ps is not None:

@@ -15,7 +15,7 @@ nothing of SimPy, pods or clients. Its contract:
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import IntEnum
 from typing import Protocol
 
@@ -153,28 +153,74 @@ class Finish:
         self.max_gap_ps = max_gap_ps
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, init=False)
 class EngineCounters:
     """Monotonic counters, named after the ``vllm:*_total`` metrics they feed.
 
     Accepted drafts are generation tokens; they come with the token before them, in one inter-token latency.
     """
 
-    steps: int = 0
-    busy_ps: int = 0
-    prompt_tokens: int = 0
-    generation_tokens: int = 0
-    prefix_cache_queries: int = 0
-    prefix_cache_hits: int = 0
-    num_preemptions: int = 0
-    spec_decode_draft_tokens: int = 0
-    spec_decode_accepted_tokens: int = 0
-    requests_finished: int = 0
-    requests_aborted: int = 0
-    requests_rejected: int = 0
+    steps: int
+    busy_ps: int
+    prompt_tokens: int
+    generation_tokens: int
+    prefix_cache_queries: int
+    prefix_cache_hits: int
+    num_preemptions: int
+    spec_decode_draft_tokens: int
+    spec_decode_accepted_tokens: int
+    requests_finished: int
+    requests_aborted: int
+    requests_rejected: int
+
+    # Written out: the generated one is not compiled.
+    def __init__(
+        self,
+        steps: int = 0,
+        busy_ps: int = 0,
+        prompt_tokens: int = 0,
+        generation_tokens: int = 0,
+        prefix_cache_queries: int = 0,
+        prefix_cache_hits: int = 0,
+        num_preemptions: int = 0,
+        spec_decode_draft_tokens: int = 0,
+        spec_decode_accepted_tokens: int = 0,
+        requests_finished: int = 0,
+        requests_aborted: int = 0,
+        requests_rejected: int = 0,
+    ) -> None:
+        self.steps = steps
+        self.busy_ps = busy_ps
+        self.prompt_tokens = prompt_tokens
+        self.generation_tokens = generation_tokens
+        self.prefix_cache_queries = prefix_cache_queries
+        self.prefix_cache_hits = prefix_cache_hits
+        self.num_preemptions = num_preemptions
+        self.spec_decode_draft_tokens = spec_decode_draft_tokens
+        self.spec_decode_accepted_tokens = spec_decode_accepted_tokens
+        self.requests_finished = requests_finished
+        self.requests_aborted = requests_aborted
+        self.requests_rejected = requests_rejected
+
+    def copy(self) -> EngineCounters:
+        """The counts as they are now."""
+        return EngineCounters(
+            self.steps,
+            self.busy_ps,
+            self.prompt_tokens,
+            self.generation_tokens,
+            self.prefix_cache_queries,
+            self.prefix_cache_hits,
+            self.num_preemptions,
+            self.spec_decode_draft_tokens,
+            self.spec_decode_accepted_tokens,
+            self.requests_finished,
+            self.requests_aborted,
+            self.requests_rejected,
+        )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, init=False)
 class EngineSnapshot:
     """State of an engine at an instant; ``counters`` is a copy.
 
@@ -190,7 +236,24 @@ class EngineSnapshot:
     waiting: int
     kv_blocks_used: int
     kv_blocks_total: int
-    counters: EngineCounters = field(default_factory=EngineCounters)
+    counters: EngineCounters
+
+    # Written out: the generated one is not compiled.
+    def __init__(
+        self,
+        time_ps: int,
+        running: int,
+        waiting: int,
+        kv_blocks_used: int,
+        kv_blocks_total: int,
+        counters: EngineCounters,
+    ) -> None:
+        self.time_ps = time_ps
+        self.running = running
+        self.waiting = waiting
+        self.kv_blocks_used = kv_blocks_used
+        self.kv_blocks_total = kv_blocks_total
+        self.counters = counters
 
     @property
     def kv_cache_usage(self) -> float:

@@ -2,10 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from simulator.billing import ApiBill, Phase, Statement
+from simulator.billing.money import PS_PER_HOUR
 from simulator.scenario.slo import Slo
+
+
+@dataclass(frozen=True)
+class PriceFacts:
+    """Which price a pool paid and where it is from.
+
+    Attributes:
+        usd_per_gpu_hour: at the start of the run.
+        committed_usd_per_gpu_hour: of its commitment, or None.
+        rule: how the price was chosen.
+        where: cloud, instance type and region of the catalogue's row; None for a price of the scenario.
+        as_of: date of the catalogue's row, if it has one.
+        source: of the catalogue's row.
+    """
+
+    usd_per_gpu_hour: float
+    committed_usd_per_gpu_hour: float | None = None
+    rule: str = "stated in the scenario"
+    where: str | None = None
+    as_of: str | None = None
+    source: str | None = None
 
 
 @dataclass(frozen=True)
@@ -15,18 +39,25 @@ class PoolLedger:
     Attributes:
         name: the pool.
         capacity: what was bought.
-        gpu_hours: GPUs times the hours for which their nodes were paid.
-        cost_usd: what that cost.
+        gpu_ps: GPU-picoseconds for which nodes were paid, by what the GPUs did.
+        bill: what that cost.
+        price: at which price.
         nodes_started: nodes added in the run, those at time 0 included.
         nodes_reclaimed: of these taken back by the cloud.
     """
 
     name: str
     capacity: Literal["on-demand", "spot"]
-    gpu_hours: float
-    cost_usd: float
+    gpu_ps: Mapping[Phase, int]
+    bill: Statement
+    price: PriceFacts
     nodes_started: int = 0
     nodes_reclaimed: int = 0
+
+    @property
+    def gpu_hours(self) -> float:
+        """GPUs times the hours for which their nodes were paid."""
+        return sum(self.gpu_ps.values()) / PS_PER_HOUR
 
 
 @dataclass(frozen=True)
@@ -66,7 +97,8 @@ class RunFacts:
         gpu: GPU id of the catalogue.
         gpus_per_replica: tensor times pipeline parallel size.
         pools: the fleet's ledger.
-        fallback_usd: spent on the fallback API.
+        peak_provisioned_micro_usd: what the most GPUs that ever served at once would have cost throughout.
+        fallback: spent on the fallback API.
         step_time: where step times come from.
         notes: what a reader of the results must know (unchecked version, trace replay, ...).
     """
@@ -82,6 +114,7 @@ class RunFacts:
     gpu: str
     gpus_per_replica: int
     pools: tuple[PoolLedger, ...]
-    fallback_usd: float
+    peak_provisioned_micro_usd: int
+    fallback: ApiBill
     step_time: StepTimeTrust
     notes: tuple[str, ...] = ()

@@ -7,20 +7,24 @@ What is counted:
   the share is of requests that ended;
 - errors are requests that timed out, were rejected or failed, as a share of requests that ended;
 - rates are over the whole run, tokens are those that clients kept;
-- dollars are nodes (for as long as they are paid for, idle or not) plus the fallback API; dollars per million
-  tokens divide all of them by all tokens that clients got;
+- dollars are nodes (for as long as they are paid for, idle or not) plus the fallback API, each in one line of
+  ``cost.lines``; dollars per million tokens divide all of them by all tokens that clients got;
 - means of gauges are time averages. Nothing in the summary depends on the wall clock.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any, Final
 
 import pandas as pd
 
+from simulator.billing import NODE_LINES, PHASES, Statement, usd
+from simulator.billing.money import PS_PER_HOUR
 from simulator.metrics.conservation import ERROR_OUTCOMES, check_conservation, outcome_counts
 from simulator.metrics.distributions import describe, describe_itl, gauge, number, ratio
-from simulator.metrics.facts import RunFacts
+from simulator.metrics.facts import PoolLedger, RunFacts
 from simulator.metrics.worst import worst_moment
 from simulator.outcomes import Cause, Outcome
 from simulator.records.columns import SCHEMA_VERSION
@@ -176,7 +180,9 @@ def _fallback(requests: pd.DataFrame, facts: RunFacts) -> dict[str, Any]:
         "requests": len(away),
         "ttft_s": describe(away["ttft_s"]),
         "e2e_s": describe(away["e2e_s"]),
-        "cost_usd": facts.fallback_usd,
+        "input_tokens_billed": facts.fallback.input_tokens,
+        "output_tokens_billed": facts.fallback.output_tokens,
+        "cost_usd": usd(facts.fallback.micro_usd),
     }
 
 
@@ -231,7 +237,10 @@ def _fleet(timeline: pd.DataFrame, facts: RunFacts) -> dict[str, Any]:
             pool.name: {
                 "capacity": pool.capacity,
                 "gpu_hours": pool.gpu_hours,
-                "cost_usd": pool.cost_usd,
+                "gpu_hours_by_use": _gpu_hours_by_use([pool]),
+                "cost_usd": usd(pool.bill.total),
+                "lines": {f"{line}_usd": usd(pool.bill.line(line)) for line in NODE_LINES},
+                "price": asdict(pool.price),
                 "nodes_started": pool.nodes_started,
                 "nodes_reclaimed": pool.nodes_reclaimed,
             }
@@ -240,18 +249,31 @@ def _fleet(timeline: pd.DataFrame, facts: RunFacts) -> dict[str, Any]:
     }
 
 
+def _gpu_hours_by_use(pools: Sequence[PoolLedger]) -> dict[str, float]:
+    return {phase: sum(pool.gpu_ps[phase] for pool in pools) / PS_PER_HOUR for phase in PHASES}
+
+
 def _cost(requests: pd.DataFrame, facts: RunFacts) -> dict[str, Any]:
-    nodes_usd = sum(pool.cost_usd for pool in facts.pools)
-    total_usd = nodes_usd + facts.fallback_usd
+    nodes = Statement.sum(pool.bill for pool in facts.pools)
+    total_usd = usd(nodes.total + facts.fallback.micro_usd)
     served = requests[requests["outcome"].isin([Outcome.COMPLETED.label, Outcome.FELL_BACK.label])]
     input_tokens, output_tokens = int(served["input_tokens"].sum()), int(served["output_tokens"].sum())
     good, _ = _good(requests)
     return {
         "total_usd": total_usd,
-        "nodes_usd": nodes_usd,
-        "on_demand_usd": sum(pool.cost_usd for pool in facts.pools if pool.capacity == "on-demand"),
-        "spot_usd": sum(pool.cost_usd for pool in facts.pools if pool.capacity == "spot"),
-        "fallback_usd": facts.fallback_usd,
+        "lines": {
+            **{f"{line}_usd": usd(nodes.line(line)) for line in NODE_LINES},
+            "fallback_api_usd": usd(facts.fallback.micro_usd),
+        },
+        "nodes_usd": usd(nodes.total),
+        "on_demand_usd": usd(nodes.purchase("on-demand")),
+        "spot_usd": usd(nodes.purchase("spot")),
+        "reserved_usd": usd(nodes.purchase("reserved")),
+        "fallback_usd": usd(facts.fallback.micro_usd),
+        "peak_provisioned_usd": usd(facts.peak_provisioned_micro_usd),
+        "gpu_hours_by_use": _gpu_hours_by_use(facts.pools),
+        "input_tokens": input_tokens,
+        "output_tokens": output_tokens,
         "usd_per_hour": ratio(total_usd, facts.duration_s / 3600.0),
         "usd_per_million_output_tokens": ratio(total_usd * 1e6, output_tokens),
         "usd_per_million_tokens": ratio(total_usd * 1e6, input_tokens + output_tokens),

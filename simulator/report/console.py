@@ -168,10 +168,13 @@ def _fleet(summary: dict[str, Any]) -> Table:
         hours = text.significant(figure(summary, "fleet", "pools", pool, "gpu_hours").value)
         dollars = text.usd(figure(summary, "fleet", "pools", pool, "cost_usd").value)
         rows.append((f"pool {pool}", f"{hours} GPU-h  {dollars}"))
-    if figure(summary, "cost", "fallback_usd").value:
-        rows.append(("fallback API", text.usd(figure(summary, "cost", "fallback_usd").value)))
+    for line, name in text.COST_LINES.items():
+        spent = figure(summary, "cost", "lines", f"{line}_usd")
+        if spent.value:
+            rows.append((f"  {name}", spent.show(text.usd)))
     rows += [
         ("total", figure(summary, "cost", "total_usd").show(text.usd)),
+        ("  at the peak's size", figure(summary, "cost", "peak_provisioned_usd").show(text.usd)),
         (
             "  per M output tokens",
             figure(summary, "cost", "usd_per_million_output_tokens").show(text.usd),

@@ -42,6 +42,16 @@ OUTCOMES = {
     "failed": "failed",
     "in_flight": "in flight at the end",
 }
+COST_LINES = {
+    "serving": "ready pods",
+    "starting": "starting",
+    "idle": "idle",
+    "terminating": "terminating",
+    "rounding": "billed beyond use",
+    "unused_commitment": "unused commitment",
+    "node_overhead": "node overhead",
+    "fallback_api": "fallback API",
+}
 LATENCIES = {
     "ttft_s": ("TTFT", "time to first token"),
     "tpot_s": ("TPOT", "time per output token after the first, per request"),

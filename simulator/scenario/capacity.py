@@ -11,6 +11,7 @@ from typing import Annotated, Final, Literal
 
 from pydantic import Field, model_validator
 
+from simulator.scenario.billing import Billing, Commitment
 from simulator.scenario.quantities import DurationS, Fraction, PositiveDurationS, Section
 from simulator.scenario.spread import Spread, SpreadS
 
@@ -92,11 +93,21 @@ class NodePool(Section):
     warm_nodes: Annotated[int, Field(ge=0)] = 0
     """Nodes kept ready though empty; they are paid for. One that gets a pod is made up for by a new one."""
     usd_per_gpu_hour: Annotated[float, Field(ge=0)] | None = None
-    """Price; without it the catalogue's price for the GPU (and the cloud, if given) is used."""
+    """Price; without it the catalogue's for the GPU: the median list price of what fits cloud, region, instance and
+    zone, as far as they are given."""
     price_changes: list[PriceChange] = []
     """Later prices, in rising order of time; all nodes of the pool pay them from then on."""
+    usd_per_node_hour: Annotated[float, Field(ge=0)] = 0.0
+    """Paid for each node on top: disks, egress, a managed control plane, CPUs that the GPU's price leaves out."""
+    billing: Billing = Billing()
+    commitment: Commitment | None = None
+    """On-demand pools only; without it everything is paid at the pool's price."""
     cloud: str | None = None
     """Cloud whose catalogue price, notice and grace are meant, such as gcp or aws."""
+    region: str | None = None
+    """Region whose catalogue price is meant, such as us-east-1; needs cloud."""
+    instance: str | None = None
+    """Instance type whose catalogue price is meant, such as p5.48xlarge; needs cloud."""
     provisioning: SpreadS = Spread(median=50.0, sigma=0.3)
     """From the request for a node until it is Ready with its GPU allocatable. 47 s with Karpenter, 238 s with the
     cluster autoscaler, in one EKS set-up with CPU nodes (techplained.com); GPU nodes take longer."""
@@ -134,6 +145,11 @@ class NodePool(Section):
     def _sound(self) -> NodePool:
         if self.capacity == "on-demand" and self.reclaim is not None:
             raise ValueError("reclaim is for spot pools; this one has capacity: on-demand")
+        if self.capacity == "spot" and self.commitment is not None:
+            raise ValueError("commitment is for on-demand pools; this one has capacity: spot")
+        for name in ("region", "instance"):
+            if getattr(self, name) is not None and self.cloud is None:
+                raise ValueError(f"{name} needs cloud")
         if self.warm_nodes > self.max_nodes:
             raise ValueError(f"warm_nodes ({self.warm_nodes}) is above max_nodes ({self.max_nodes})")
         times = [change.at for change in self.price_changes]

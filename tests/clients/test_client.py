@@ -321,7 +321,7 @@ def test_what_the_fleet_failed_falls_back_and_costs_money():
     assert ends([request]) == [("fell-back", "engine_queue_full", 4.4)]
     assert (request["ttft_s"], request["tpot_s"], request["attempts"]) == (3.5, pytest.approx(0.1), 3)
     assert request["slo_good"] is True
-    assert chain.client.cost_usd == pytest.approx((100 * 10 + 10 * 100) / 1e6)
+    assert chain.client.fallback_bill.micro_usd / 1e6 == pytest.approx((100 * 10 + 10 * 100) / 1e6)
     assert chain.source.ended == [(0, to_ps(4.4), True)]
     assert (chain.client.totals.fell_back, chain.client.totals.errors) == (1, 0)
 
@@ -331,14 +331,16 @@ def test_the_request_timeout_goes_on_at_the_fallback_and_what_came_is_paid():
     chain.replica(times_s=lambda _: (0, 0, FULL))
     rows = chain.run()
     assert ends(rows.requests) == [("timed-out", "timeout_request", 0.75)]
-    assert chain.client.cost_usd == pytest.approx((100 * 10 + 3 * 100) / 1e6)  # tokens at 0.5, 0.6, 0.7
+    assert chain.client.fallback_bill.micro_usd / 1e6 == pytest.approx(
+        (100 * 10 + 3 * 100) / 1e6
+    )  # tokens at 0.5, 0.6, 0.7
 
 
 def test_the_request_timeout_does_not_fall_back():
     chain = Chain(Source(specs_at(0)), clients={"timeout": 1, "fallback": FALLBACK})
     chain.replica()
     assert ends(chain.run().requests) == [("timed-out", "timeout_request", 1.0)]
-    assert chain.client.cost_usd == 0
+    assert chain.client.fallback_bill.micro_usd / 1e6 == 0
 
 
 def test_fallback_errors_are_drawn_by_request():
@@ -351,7 +353,7 @@ def test_fallback_errors_are_drawn_by_request():
     assert failed == {i for i in range(200) if Draws(5).uniform("clients.fallback-error", i) < 0.3}
     assert all(row["cause"] == "fallback_error" for row in rows.requests if row["request_id"] in failed)
     assert rows.request_of(min(failed))["end_s"] == min(failed) + 0.5
-    assert chain.client.cost_usd == pytest.approx((200 - len(failed)) * 0.002)
+    assert chain.client.fallback_bill.micro_usd / 1e6 == pytest.approx((200 - len(failed)) * 0.002)
 
 
 # --- the run's end and the timeline -----------------------------------------------------------------------
@@ -382,7 +384,9 @@ def test_whatever_has_not_ended_is_in_flight():
         for row in rows.attempts
         if row["outcome"] == "in-flight"
     )
-    assert chain.client.cost_usd == pytest.approx((100 * 10 + 2 * 100) / 1e6)  # tokens at 2.0 and 2.1
+    assert chain.client.fallback_bill.micro_usd / 1e6 == pytest.approx(
+        (100 * 10 + 2 * 100) / 1e6
+    )  # tokens at 2.0 and 2.1
 
 
 def test_intervals_tell_what_clients_saw_in_them():

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from simulator.attempts import Attempt
+from simulator.billing import PoolRates
 from simulator.clock import Clock
 from simulator.cluster.cluster import Cluster
 from simulator.cluster.pods import PodSpec
@@ -124,6 +125,7 @@ class World:
             sink=self,
             gateway=self.gateway,
             make_replica=lambda pod: Replica(self.clock, pod.name, StubEngine(), listener),
+            rates={pool.name: PoolRates.of(pool, pool.usd_per_gpu_hour or 0.0) for pool in section.pools},
             availability=availability,
             budget=budget,
         )

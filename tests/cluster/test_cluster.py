@@ -5,9 +5,7 @@ import pytest
 from simulator.cluster.pods import PodSpec
 from simulator.cluster.probes import Probe
 from simulator.scenario.errors import ScenarioError
-from simulator.units import to_ps
-
-HOUR = 3600.0
+from simulator.units import to_ps, to_s
 
 
 def test_initial_pods_are_ready_at_once(world):
@@ -122,8 +120,47 @@ def test_nodes_are_paid_from_request_to_release(world):
     w.run(1000)
     # Requested at 0; the pod stops at 500 (vLLM aborts at once); given back 60 s later. 3.60 $ an hour: 0.1 c a second.
     assert w.times("NodeReleased") == [560.0]
-    assert w.cluster.cost_usd(w.clock.now) == pytest.approx(0.560)
-    assert w.cluster.gpu_hours(w.clock.now) == {"od": pytest.approx(560 / HOUR)}
+    assert w.cluster.micro_usd(w.clock.now) / 1e6 == pytest.approx(0.560)
+    assert sum(w.cluster.gpu_ps(w.clock.now)["od"].values()) == to_ps(560)
+
+
+def test_each_second_of_a_node_is_in_one_phase(world):
+    w = world()
+    w.cluster.start(1)
+    w.at(300, lambda: w.cluster.pods()[0].set_ready(False, w.clock.now))
+    w.at(310, lambda: w.cluster.pods()[0].set_ready(True, w.clock.now))
+    w.scale_at(500, 0)
+    w.run(1000)
+    ready = w.times("Ready")[0]
+    used = {phase: to_s(gpu_ps) for phase, gpu_ps in w.cluster.gpu_ps(w.clock.now)["od"].items()}
+    assert used == pytest.approx(
+        {"starting": ready + 10, "serving": 490 - ready, "idle": 60, "terminating": 0}
+    )
+
+
+def test_a_pod_that_drains_is_paid_as_terminating(world):
+    w = world(initial="ready", spec=PodSpec(pre_stop_s=15))
+    w.cluster.start(3)
+    w.scale_at(100, 1)
+    w.run(130)
+    used = {phase: to_s(gpu_ps) for phase, gpu_ps in w.cluster.gpu_ps(w.clock.now)["od"].items()}
+    assert used == pytest.approx({"starting": 0, "serving": 330, "idle": 30, "terminating": 30})
+    # Three replicas at $3.60 an hour for 130 s would have been the peak all the time.
+    assert w.cluster.peak_provisioned_micro_usd(w.clock.now) == 390_000
+
+
+def test_empty_gpus_of_a_node_are_idle(world):
+    pool = {
+        "name": "od",
+        "gpus_per_node": 4,
+        "usd_per_gpu_hour": 3.6,
+        "price_changes": [{"at": 100, "usd_per_gpu_hour": 36}],
+    }
+    w = world(pools=[pool], spec=PodSpec(gpus=3), initial="ready")
+    w.cluster.start(1)
+    w.run(200)
+    statement = w.cluster.statements(w.clock.now)["od"]
+    assert (statement.line("serving"), statement.line("idle")) == (3 * 1_100_000, 1_100_000)
 
 
 def test_finish_stops_the_meter(world):
@@ -132,7 +169,7 @@ def test_finish_stops_the_meter(world):
     w.run(100)
     w.cluster.finish(w.clock.now)
     w.run(200)
-    assert w.cluster.cost_usd(w.clock.now) == pytest.approx(0.2)
+    assert w.cluster.micro_usd(w.clock.now) / 1e6 == pytest.approx(0.2)
 
 
 def test_a_pod_deleted_while_its_node_is_provisioned_leaves_the_node(world):
@@ -230,11 +267,6 @@ def test_pods_without_a_node_wait_for_room(world):
 def test_pod_that_never_fits_is_an_error(world):
     with pytest.raises(ScenarioError, match=r"cluster\.pools\.0\.gpus_per_node: a replica needs 4 GPUs"):
         world(spec=PodSpec(gpus=4))
-
-
-def test_pool_without_a_price_is_an_error(world):
-    with pytest.raises(ScenarioError, match="has no price"):
-        world(pools=[{"name": "od"}])
 
 
 def test_counts_of_a_scale_down(world):

@@ -6,7 +6,7 @@ from simulator.cluster.deployment import victims
 from simulator.cluster.pods import Pod
 from simulator.units import to_ps
 
-NODES = {name: SimpleNamespace(name=name) for name in "abc"}
+NODES = {name: SimpleNamespace(name=name, account=lambda: None) for name in "abc"}
 
 
 def pod(ordinal, *, node="a", phase="Running", ready_s=10.0, created_s=0.0, restarts=0, uid=None):

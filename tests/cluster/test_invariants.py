@@ -141,8 +141,10 @@ def test_cost_is_the_sum_over_node_intervals(world, steps, spec, shape, seed):
             ((now if node.gone_ps is None else node.gone_ps) - node.created_ps) * pool.config.gpus_per_node
             for node in own
         )
-        assert pool.gpu_ps(now) == gpu_ps
-    assert w.cluster.cost_usd(now) == sum(pool.cost_usd(now) for pool in w.cluster.pools)
+        assert sum(pool.meter.gpu_ps(now).values()) == gpu_ps
+        assert pool.meter.serving_gpus == sum(node.use[0] for node in pool.nodes)
+    statements = w.cluster.statements(now).values()
+    assert w.cluster.micro_usd(now) == sum(statement.total for statement in statements)
 
 
 @SETTINGS

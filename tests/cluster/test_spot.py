@@ -1,5 +1,7 @@
 """Reclaims. The instant comes from a draw; all else is added up from it."""
 
+import math
+
 import pytest
 
 from simulator.cluster.pods import PodSpec
@@ -139,7 +141,7 @@ def test_released_node_is_not_reclaimed(world, spot):
     w.run(t + 100)
     assert t > 61
     assert w.told("NodeReleased", "NodeReclaimed") == [(61.0, "spot-0", "NodeReleased")]
-    assert w.cluster.cost_usd(w.clock.now) == pytest.approx(61 / 3600)
+    assert w.cluster.micro_usd(w.clock.now) / 1e6 == pytest.approx(61 / 3600, abs=1e-6)
 
 
 def test_node_is_paid_until_it_is_taken(world, spot):
@@ -147,4 +149,4 @@ def test_node_is_paid_until_it_is_taken(world, spot):
     t = first_reclaim_s(w)
     w.cluster.start(1)
     w.run(t + 500)
-    assert w.cluster.cost_usd(w.clock.now) == pytest.approx((t + 30) / 3600)
+    assert w.cluster.micro_usd(w.clock.now) / 1e6 == pytest.approx(math.ceil(t + 30) / 3600, abs=1e-6)

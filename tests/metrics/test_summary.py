@@ -6,10 +6,12 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from simulator.metrics import ConservationError, PoolLedger, RunFacts, StepTimeTrust, summarise
+from simulator.billing import ApiBill
+from simulator.metrics import ConservationError, RunFacts, StepTimeTrust, summarise
 from simulator.records import Recorder
 from simulator.records.results import Tables
 from simulator.scenario.slo import Slo
+from tests.bills import pool_ledger
 
 FACTS = RunFacts(
     scenario="tiny",
@@ -22,8 +24,12 @@ FACTS = RunFacts(
     engine="vLLM 0.32",
     gpu="H100-SXM",
     gpus_per_replica=1,
-    pools=(PoolLedger("od", "on-demand", 0.04, 0.10, 2, 0), PoolLedger("spot", "spot", 0.02, 0.02, 3, 1)),
-    fallback_usd=0.03,
+    pools=(
+        pool_ledger("od", "on-demand", 0.04, 0.10, 2, 0),
+        pool_ledger("spot", "spot", 0.02, 0.02, 3, 1),
+    ),
+    peak_provisioned_micro_usd=240_000,
+    fallback=ApiBill(1000, 100, 30_000),
     step_time=StepTimeTrust("roofline", "H100-SXM", "From data sheets.", {}, {"batch": 5}, 50),
 )
 
@@ -209,6 +215,13 @@ def test_throughput_and_money(summary: dict[str, Any]) -> None:
     assert throughput["output_tokens_per_s_per_gpu"] == pytest.approx(303 / 216)  # 0.06 GPU-hours
     assert cost["total_usd"] == pytest.approx(0.15)
     assert cost["nodes_usd"] == pytest.approx(0.12)
+    assert cost["peak_provisioned_usd"] == 0.24
+    assert cost["lines"]["serving_usd"] == pytest.approx(0.06)  # half of each pool's
+    assert sum(cost["lines"].values()) == pytest.approx(0.15)
+    assert (cost["on_demand_usd"], cost["spot_usd"], cost["reserved_usd"]) == (0.1, 0.02, 0.0)
+    assert cost["gpu_hours_by_use"]["idle"] == pytest.approx(0.015)
+    price = summary["fleet"]["pools"]["od"]["price"]
+    assert (price["usd_per_gpu_hour"], price["rule"]) == (2.5, "stated in the scenario")
     assert cost["usd_per_million_output_tokens"] == pytest.approx(
         0.15e6 / 404
     )  # the fallback's tokens count too
@@ -258,7 +271,7 @@ def test_summary_is_plain_json_without_nan_and_reproducible(
 
 def test_an_empty_run_has_no_figures_and_no_nan() -> None:
     recorder = Recorder(["chat"])
-    summary = summarise(recorder.tables(), recorder.itl, replace(FACTS, pools=(), fallback_usd=0.0))
+    summary = summarise(recorder.tables(), recorder.itl, replace(FACTS, pools=(), fallback=ApiBill()))
     json.dumps(summary, allow_nan=False)
     assert summary["requests"]["error_share"] is None
     assert summary["worst_moment"] is None

@@ -8,12 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from simulator.metrics import PoolLedger, RunFacts, StepTimeTrust, summarise
+from simulator.billing import ApiBill
+from simulator.metrics import RunFacts, StepTimeTrust, summarise
 from simulator.records import Recorder, ResultsFolder
 from simulator.records.results import Results
 from simulator.report.write import write_report
 from simulator.scenario.slo import Slo
 from simulator.units import PS_PER_S
+from tests.bills import pool_ledger
 
 SLO = Slo(ttft=2.0, tpot=0.05, e2e=30.0, target=0.95)
 SCENARIO_YAML = """\
@@ -231,10 +233,11 @@ def facts(seed: int = 1, duration_s: float = 7200.0) -> RunFacts:
         gpu="H100-SXM",
         gpus_per_replica=1,
         pools=(
-            PoolLedger("on-demand", "on-demand", 7.0, 21.0, 9, 0),
-            PoolLedger("spot", "spot", 6.0, 7.2, 12, 4),
+            pool_ledger("on-demand", "on-demand", 7.0, 21.0, 9, 0),
+            pool_ledger("spot", "spot", 6.0, 7.2, 12, 4),
         ),
-        fallback_usd=0.42,
+        peak_provisioned_micro_usd=52_800_000,
+        fallback=ApiBill(300_000, 1_000_000, 420_000),
         step_time=StepTimeTrust(
             "profile",
             "h100-sxm-llama-3.1-8b-bf16",

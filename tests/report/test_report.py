@@ -12,6 +12,7 @@ import pytest
 from matplotlib.figure import Figure
 from rich.console import Console
 
+from simulator.billing import ApiBill
 from simulator.metrics import summarise
 from simulator.records import Recorder, Results, read_results
 from simulator.report import RunProgress, plot_timeline, print_summary, write_report
@@ -38,7 +39,20 @@ def empty_run(results: Results) -> Results:
     from simulator.scenario.slo import Slo
 
     facts = RunFacts(
-        "empty", "d", 1, "0", 60.0, Slo(), "m", "e", "g", 1, (), 0.0, StepTimeTrust("roofline", "g", "")
+        "empty",
+        "d",
+        1,
+        "0",
+        60.0,
+        Slo(),
+        "m",
+        "e",
+        "g",
+        1,
+        (),
+        0,
+        ApiBill(),
+        StepTimeTrust("roofline", "g", ""),
     )
     return Results(tables, summarise(tables, recorder.itl, facts), "")
 

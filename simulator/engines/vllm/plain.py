@@ -32,7 +32,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Final, NamedTuple
 
 from simulator.engines.protocol import (
@@ -184,20 +183,18 @@ class PlainEngine:
 
     def peek(self, t: int) -> EngineSnapshot:
         """State at ``t``; changes nothing."""
-        running_ps = sum(max(0, min(t - b.start_ps, b.gpu_ps)) for b in self.scheduler.in_flight)
         pool = self.scheduler.kv.pool
+        counters = self.counters.copy()
+        counters.busy_ps += sum(max(0, min(t - b.start_ps, b.gpu_ps)) for b in self.scheduler.in_flight)
+        counters.prefix_cache_queries = self.scheduler.prefix_cache_queries
+        counters.prefix_cache_hits = self.scheduler.prefix_cache_hits
         return EngineSnapshot(
             time_ps=t,
             running=len(self.scheduler.running),
             waiting=len(self.scheduler.waiting) + len(self._input_queue) - len(self._aborted_in_queue),
             kv_blocks_used=pool.num_usable_blocks - pool.num_free_blocks,
             kv_blocks_total=pool.num_usable_blocks,
-            counters=replace(
-                self.counters,
-                busy_ps=self.counters.busy_ps + running_ps,
-                prefix_cache_queries=self.scheduler.prefix_cache_queries,
-                prefix_cache_hits=self.scheduler.prefix_cache_hits,
-            ),
+            counters=counters,
         )
 
     # --- one loop of vLLM's engine core -----------------------------------------------------------------

@@ -10,7 +10,6 @@ closed form when they have to be done: at that alarm, or before an abort.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Final
 
 from simulator.engines.protocol import (
@@ -175,21 +174,14 @@ class SkippingEngine(QuietRounds):
             busy_ps += oldest.gpu_ps
             tokens += oldest.tokens
         busy_ps += sum(max(0, min(t - b.start_ps, b.gpu_ps)) for b in in_flight)
-        return EngineSnapshot(
-            time_ps=t,
-            running=len(scheduler.running),
-            waiting=len(scheduler.waiting) + self._num_waiting_in_queue,
-            kv_blocks_used=blocks,
-            kv_blocks_total=pool.num_usable,
-            counters=replace(
-                counters,
-                steps=steps,
-                busy_ps=busy_ps,
-                generation_tokens=tokens,
-                prefix_cache_queries=scheduler.prefix_cache_queries,
-                prefix_cache_hits=scheduler.prefix_cache_hits,
-            ),
-        )
+        now = counters.copy()
+        now.steps = steps
+        now.busy_ps = busy_ps
+        now.generation_tokens = tokens
+        now.prefix_cache_queries = scheduler.prefix_cache_queries
+        now.prefix_cache_hits = scheduler.prefix_cache_hits
+        waiting = len(scheduler.waiting) + self._num_waiting_in_queue
+        return EngineSnapshot(t, len(scheduler.running), waiting, blocks, pool.num_usable, now)
 
     # --- one loop of vLLM's engine core -----------------------------------------------------------------
 
