@@ -6,13 +6,17 @@ taken pair by pair: what chance does to both cancels.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from simulator.statistics.intervals import Interval, PairedDifference, paired_difference, t_interval
+from simulator.statistics.intervals import Interval, PairedDifference, holm, paired_difference, t_interval
 
 Summary = Mapping[str, Any]
+
+
+class UnknownFigureError(KeyError):
+    """The summaries have no such figure."""
 
 
 @dataclass(frozen=True)
@@ -22,12 +26,12 @@ class Measure:
     Attributes:
         key: for machines.
         title: for people, with the unit.
-        of: takes it from a summary.
+        of: takes it from a summary; None where it is undefined (a p99 of nothing).
     """
 
     key: str
     title: str
-    of: Callable[[Summary], float]
+    of: Callable[[Summary], float | None]
 
 
 def _slo_misses(summary: Summary) -> float:
@@ -38,13 +42,50 @@ def _slo_misses(summary: Summary) -> float:
     return float(ended - round(share * ended)) if share is not None else 0.0
 
 
-MEASURES: Final = (
-    Measure("slo_misses", "SLO misses", _slo_misses),
-    Measure("lost_requests", "lost requests", lambda s: float(s["requests"]["errors"])),
-    Measure("total_usd", "dollars", lambda s: float(s["cost"]["total_usd"])),
-)
+NAMED: Final = {
+    measure.key: measure
+    for measure in (
+        Measure("slo_misses", "SLO misses", _slo_misses),
+        Measure("lost_requests", "lost requests", lambda s: float(s["requests"]["errors"])),
+        Measure("total_usd", "dollars", lambda s: float(s["cost"]["total_usd"])),
+        Measure("ttft_p99_s", "p99 TTFT [s]", lambda s: s["latency"]["ttft_s"]["p99"]),
+        Measure("gpu_hours", "GPU hours", lambda s: float(s["fleet"]["gpu_hours"])),
+    )
+}
 """SLO misses are requests that ended and were not good, lost ones among them; lost ones timed out, were rejected or
 failed."""
+
+MEASURES: Final = tuple(NAMED[key] for key in ("slo_misses", "lost_requests", "ttft_p99_s", "total_usd"))
+"""What is compared unless somebody asks for other figures."""
+
+
+def measures(keys: Iterable[str]) -> tuple[Measure, ...]:
+    """Figures by name: one of `NAMED`, or a path in the summary such as ``engine.preemptions``."""
+    return tuple(NAMED[key] if key in NAMED else _at_path(key) for key in keys)
+
+
+def _at_path(path: str) -> Measure:
+    parts = path.split(".")
+    # Where a cause of failure does not occur the summary does not list it.
+    absent = 0.0 if any(part.endswith("by_cause") for part in parts[:-1]) else None
+
+    def of(summary: Summary) -> float | None:
+        found: Any = summary
+        for part in parts:
+            if not isinstance(found, Mapping):
+                raise UnknownFigureError(path)
+            if part not in found:
+                if absent is None:
+                    raise UnknownFigureError(path)
+                return absent
+            found = found[part]
+        if found is None:
+            return None
+        if isinstance(found, bool) or not isinstance(found, int | float):
+            raise UnknownFigureError(path)
+        return float(found)
+
+    return Measure(path, ".".join(parts[-2:]), of)
 
 
 @dataclass(frozen=True)
@@ -52,12 +93,20 @@ class Comparison:
     """One measure of one policy, and its difference from the base.
 
     Attributes:
-        interval: over the replications.
-        difference: from the base, paired; None for the base itself.
+        interval: over the replications that have the figure; None if none has.
+        difference: from the base, paired; None for the base itself and if no pair has the figure.
+        adjusted_p: of the difference, by Holm's method over all differences of the comparison; None where
+            `difference` has no p-value.
     """
 
-    interval: Interval
+    interval: Interval | None
     difference: PairedDifference | None
+    adjusted_p: float | None = None
+
+    @property
+    def significant(self) -> bool:
+        """Whether the difference holds with a family-wise error of 5 %."""
+        return self.adjusted_p is not None and self.adjusted_p < 0.05
 
 
 def compare(
@@ -75,14 +124,33 @@ def compare(
 
     Raises:
         ValueError: unequal numbers of replications.
+        UnknownFigureError: a measure that the summaries do not have.
     """
-    result: dict[str, dict[str, Comparison]] = {}
+    raw: dict[tuple[str, str], tuple[Interval | None, PairedDifference | None]] = {}
     for policy, own in summaries.items():
-        row = {}
+        if len(own) != len(summaries[base]):
+            raise ValueError(f"{policy} has {len(own)} replications, {base} has {len(summaries[base])}")
         for measure in measures:
             values = [measure.of(summary) for summary in own]
             against = [measure.of(summary) for summary in summaries[base]]
-            difference = None if policy == base else paired_difference(against, values)
-            row[measure.key] = Comparison(t_interval(values), difference)
-        result[policy] = row
-    return result
+            present = [value for value in values if value is not None]
+            pairs = [(a, b) for a, b in zip(against, values, strict=True) if a is not None and b is not None]
+            raw[policy, measure.key] = (
+                t_interval(present) if present else None,
+                paired_difference([a for a, _ in pairs], [b for _, b in pairs])
+                if policy != base and pairs
+                else None,
+            )
+    tested = {
+        at: difference.p_value
+        for at, (_, difference) in raw.items()
+        if difference is not None and difference.p_value is not None
+    }
+    adjusted = dict(zip(tested, holm(list(tested.values())), strict=True))
+    return {
+        policy: {
+            measure.key: Comparison(*raw[policy, measure.key], adjusted.get((policy, measure.key)))
+            for measure in measures
+        }
+        for policy in summaries
+    }

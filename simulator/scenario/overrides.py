@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from simulator.scenario.errors import ScenarioError
+from simulator.scenario.yaml_source import parse_value
 
 
 def apply_overrides(data: dict[str, Any], assignments: Iterable[str]) -> dict[str, Any]:
@@ -27,7 +28,7 @@ def apply_overrides(data: dict[str, Any], assignments: Iterable[str]) -> dict[st
         if not equals or not path:
             raise ScenarioError("expected KEY.PATH=VALUE", file=source)
         try:
-            value = yaml.safe_load(text) if text else None
+            value = parse_value(text) if text else None
         except yaml.YAMLError:
             raise ScenarioError(f"the value {text!r} is not valid YAML", file=source, key=path) from None
         _assign(result, path.split("."), value, source)

@@ -44,6 +44,15 @@ _Loader.add_implicit_resolver(
 )
 
 
+def parse_value(text: str) -> Any:
+    """A value written outside a file, such as one of ``--set``, read as a scenario's file would be.
+
+    Raises:
+        yaml.YAMLError: it is not YAML.
+    """
+    return yaml.load(text, Loader=_Loader)
+
+
 def read_text(path: str | Path) -> str:
     """A user's text file.
 

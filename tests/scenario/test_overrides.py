@@ -40,3 +40,7 @@ def test_a_bad_assignment_is_named(assignment, words):
     with pytest.raises(ScenarioError, match=words.replace("[", r"\[")) as caught:
         apply_overrides(DATA, [assignment])
     assert assignment in str(caught.value)
+
+
+def test_on_is_a_key_and_not_true() -> None:
+    assert apply_overrides({}, ["retry={on: [cut]}"]) == {"retry": {"on": ["cut"]}}
