@@ -23,6 +23,7 @@ from calibration.capture_format import (
     read_capture,
     write_capture,
 )
+from calibration.files import write_text
 
 PARTS: Final = "parts"
 
@@ -99,9 +100,7 @@ class CaptureFolder:
                 raise CaptureError(f"{path}: cannot be read: {error}") from None
 
     def _write_manifest(self) -> None:
-        partial = self._parts / f"{MANIFEST}.partial"
-        partial.write_text(self.manifest.model_dump_json() + "\n", encoding="utf-8")
-        partial.replace(self._parts / MANIFEST)
+        write_text(self._parts / MANIFEST, self.manifest.model_dump_json() + "\n")
 
     @property
     def num_requests(self) -> int:

@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from calibration.files import write_text
 from simulator.catalog import ModelShape
 
 FORMAT: Final = "llm-step-capture"
@@ -221,9 +222,7 @@ def write_capture(
         pq.write_table(table.cast(TABLES[name]), partial, compression="zstd", compression_level=19)
         manifest.sha256[path.name] = hashlib.sha256(partial.read_bytes()).hexdigest()
         partial.replace(path)
-    partial = folder / f"{MANIFEST}.partial"
-    partial.write_text(manifest.model_dump_json(indent=1) + "\n", encoding="utf-8")
-    partial.replace(folder / MANIFEST)
+    write_text(folder / MANIFEST, manifest.model_dump_json(indent=1) + "\n")
 
 
 def read_capture(folder: Path) -> Capture:

@@ -23,6 +23,7 @@ from calibration.capture_format import CaptureError
 from calibration.capture_set import CaptureSet, read_capture_set
 from calibration.captured_steps import Floats
 from calibration.cells import Cell, cells_of, held_out
+from calibration.files import write_text
 from calibration.fit_report import StepPredictor, cell_bias, plot_predicted, plot_residuals, step_errors
 from calibration.fitting import HUBER
 from calibration.host_fit import HostModel, front_end, kv_cache_record, startups
@@ -317,9 +318,7 @@ def main(
         typer.echo(f"fit: {error}", err=True)
         raise typer.Exit(2) from None
     out.parent.mkdir(parents=True, exist_ok=True)
-    partial = out.with_name(f"{out.name}.partial")
-    partial.write_text(dump_profile(fit.profile), encoding="utf-8")
-    partial.replace(out)
+    write_text(out, dump_profile(fit.profile))
     if plots is not None:
         write_plots(fit, plots)
     typer.echo(report(fit))

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from calibration.files import write_text
 from validation.results import RESULTS, figure, read_results
 from validation.validated_file import VALIDATED, validated_text
 
@@ -355,9 +356,7 @@ def main(arguments: list[str] | None = None) -> int:
     args = parser.parse_args(arguments)
     cases = read_results(args.results)
     for path, text in ((args.page, render(cases)), (args.validated, validated_text(cases))):
-        partial = path.with_name(path.name + ".partial")
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(path)
+        write_text(path, text)
     return 0
 
 

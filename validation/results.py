@@ -7,6 +7,8 @@ import math
 from pathlib import Path
 from typing import Any, Final
 
+from calibration.files import write_text
+
 RESULTS: Final = Path(__file__).parent / "results"
 RESIDUAL: Final = ".residual.json"
 
@@ -15,9 +17,7 @@ def write_results(folder: Path, name: str, figures: dict[str, Any], suffix: str 
     """Write a case's figures, rounded so that they are the same on every machine."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}{suffix}"
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(json.dumps(_rounded(figures), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    partial.replace(path)
+    write_text(path, json.dumps(_rounded(figures), indent=1, ensure_ascii=False) + "\n")
     return path
 
 

@@ -4,13 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from heapq import heappop, heappush
-from typing import TYPE_CHECKING
 
 from simulator.clock import Clock
 from simulator.workload.request import RequestSpec
-
-if TYPE_CHECKING:
-    pass
 
 
 class Arrivals:

@@ -11,7 +11,6 @@ from collections import deque
 from collections.abc import Sequence
 from functools import partial
 from operator import itemgetter
-from typing import TYPE_CHECKING
 
 from simulator.attempts import Attempt, GatewayPort, attempt_id_of
 from simulator.billing import ApiBill
@@ -32,9 +31,6 @@ from simulator.scenario.clients import Clients as ClientsSection
 from simulator.scenario.slo import Slo
 from simulator.units import to_ps
 from simulator.workload.request import RequestSpec
-
-if TYPE_CHECKING:
-    pass
 
 _News = tuple[int, Attempt, "Finish | Cause | None", int]
 """(seen_ps, attempt, its end or None for the first token, tokens generated)"""

@@ -9,12 +9,9 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from simulator.clock import Clock
-
-if TYPE_CHECKING:
-    pass
 
 T = TypeVar("T")
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Sequence
 from heapq import heappop, heappush
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from simulator.attempts import Attempt, AttemptListener, ReplicaPort
 from simulator.clock import Clock
@@ -20,9 +20,6 @@ from simulator.gateway.routing import RoutingPolicy
 from simulator.outcomes import Cause
 from simulator.scenario.gateway import Gateway as GatewaySection
 from simulator.units import to_ps
-
-if TYPE_CHECKING:
-    pass
 
 _QUEUED: Final = object()
 

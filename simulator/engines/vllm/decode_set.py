@@ -22,6 +22,7 @@ class DecodeSet:
     Attributes:
         n: how many.
         base_sum: their ``Sequence.base``, summed.
+        longest_base: the largest of them, that of the longest context; of no meaning without a member.
         weights: how many by workload. Never changed, but replaced.
         finish_keys: heap of the outputs that may bring a last token.
         last_keys: heap of the schedules that may have to pass over a request, whose last token is in flight.
@@ -40,6 +41,7 @@ class DecodeSet:
         "cachings",
         "finish_keys",
         "last_keys",
+        "longest_base",
         "n",
         "weights",
     )
@@ -49,6 +51,7 @@ class DecodeSet:
         self._async = async_scheduling
         self.n: i64 = 0
         self.base_sum: i64 = 0
+        self.longest_base: i64 = 0
         # How many have each base, and a heap of the bases, negated; those that nobody has any more leave it late.
         self._bases: dict[int, int] = {}
         self._longest: list[int] = []
@@ -76,6 +79,7 @@ class DecodeSet:
         if count is None:
             heappush(self._longest, -base)
             bases[base] = 1
+            self.longest_base = -self._longest[0]
         else:
             bases[base] = count + 1
         self._need[(1 - base) % self._block_size] += 1
@@ -102,16 +106,15 @@ class DecodeSet:
         """A member is no longer scheduled; its place in the finishing order stays."""
         self.n -= 1
         self.base_sum -= seq.base
-        self._bases[seq.base] -= 1
+        bases, longest = self._bases, self._longest
+        bases[seq.base] -= 1
+        if seq.base == self.longest_base:
+            while longest and not bases[-longest[0]]:
+                del bases[-heappop(longest)]
+            if longest:
+                self.longest_base = -longest[0]
         self._need[(1 - seq.base) % self._block_size] -= 1
         self.weights = without(self.weights, seq.workload)
-
-    def longest_base(self) -> i64:
-        """The largest ``Sequence.base``: that of the longest context. There is a member."""
-        longest, bases = self._longest, self._bases
-        while not bases[-longest[0]]:
-            del bases[-heappop(longest)]
-        return -longest[0]
 
     # --- changes ----------------------------------------------------------------------------------------
 

@@ -76,7 +76,7 @@ class QuietRounds:
         base_ps, per_token_ps, per_spread_ps, host_ps = self._decode_terms.get(n) or self._terms(n)
         gpu_ps = base_ps + per_token_ps * (decoding.base_sum + n * scheduler.step)
         if per_spread_ps:
-            gpu_ps += per_spread_ps * (n * decoding.longest_base() - decoding.base_sum)
+            gpu_ps += per_spread_ps * (n * decoding.longest_base - decoding.base_sum)
         if gpu_ps <= 0:
             return
         series = self._series = StepSeries(gpu_ps, per_token_ps * n, host_ps, self._async)

@@ -56,7 +56,7 @@ class Scheduler(SchedulerState):
             self.admitted = self.preempted = NOBODY
         self.decode_requests = n
         self.decode_context_tokens = decoding.base_sum + n * step
-        self.longest_context_tokens = decoding.longest_base() + step if n else 0
+        self.longest_context_tokens = decoding.longest_base + step if n else 0
         self.prefills = NO_PREFILLS
         batch = Batch(n, decoding.weights, n, 0, 0, 0)
         self.in_flight.append(batch)
@@ -76,7 +76,7 @@ class Scheduler(SchedulerState):
         n = decoding.n
         self.decode_requests = n
         self.decode_context_tokens = decoding.base_sum + n * (self.step - 1)
-        self.longest_context_tokens = decoding.longest_base() + self.step - 1 if n else 0
+        self.longest_context_tokens = decoding.longest_base + self.step - 1 if n else 0
         self.prefills = NO_PREFILLS
         self.admitted = admitted
         self.preempted = preempted
