@@ -175,8 +175,10 @@ class Knowledge:
             the limits of TTFT and of the time between tokens, in seconds.
         arrivals: the run's requests in time order.
         gpus: of one replica.
+        kv_tokens: that one replica's KV cache holds.
     """
 
     engine_rate: Callable[[float, float, float, float], float]
     arrivals: Callable[[], Iterable[RequestSpec]]
     gpus: int
+    kv_tokens: int

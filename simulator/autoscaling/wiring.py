@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from itertools import islice
 from typing import TYPE_CHECKING, Final
 
+from simulator.autoscaling.dynamo_loop import DynamoLoop
 from simulator.autoscaling.exporters import EXPORTED
 from simulator.autoscaling.floor_loops import ForecastFloor, PerfectLoop, StandbyFloor
 from simulator.autoscaling.floors import CronFloor, HeldSize
@@ -18,11 +19,11 @@ from simulator.autoscaling.forecast import Curve
 from simulator.autoscaling.hpa import hpa_spec
 from simulator.autoscaling.hpa_loop import HpaLoop
 from simulator.autoscaling.keda_loop import KedaLoop
-from simulator.autoscaling.model_loops import DynamoLoop, WvaLoop
 from simulator.autoscaling.perfect import PerfectSpec, plan
 from simulator.autoscaling.query import Query, parse_query
 from simulator.autoscaling.request_loops import KpaLoop, RayServeLoop
 from simulator.autoscaling.sagemaker_loop import SageMakerLoop
+from simulator.autoscaling.wva_loop import WvaLoop
 from simulator.scenario.application_auto_scaling import ScalableTarget
 from simulator.scenario.autoscaling import CronFloorPolicy, HpaPolicy
 from simulator.scenario.autoscaling_kinds import (

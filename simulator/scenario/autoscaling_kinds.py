@@ -120,7 +120,7 @@ class WvaPolicy(Section):
 
 
 class DynamoPolicy(Section):
-    """NVIDIA Dynamo's planner, throughput-based, for aggregated engines."""
+    """NVIDIA Dynamo's planner for aggregated engines: by predicted throughput, or by the engines' KV load."""
 
     kind: Literal["dynamo"]
     name: str | None = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import yaml
 
 from simulator.runs import run
 from tests import small
@@ -28,6 +29,17 @@ def test_every_kind_scales_up_and_says_why(tmp_path: Path, kind: str) -> None:
     assert own["message"].str.endswith(".").all()
     scaled = events[events["reason"] == "ScalingReplicaSet"]
     assert len(scaled)
+
+
+def test_dynamo_scales_by_kv_load(tmp_path: Path) -> None:
+    write_files(tmp_path)
+    planner = {"mode": "agg", "optimization_target": "latency", "max_gpu_budget": 4}
+    (tmp_path / "planner.yaml").write_text(yaml.safe_dump(planner))
+    path = small.write(tmp_path, scenario_with({"kind": "dynamo", **POLICIES["dynamo"]}))
+    tables = run(path).tables
+    assert tables.timeline["replicas_desired"].max() == 4
+    events = tables.events[tables.events["kind"] == "dynamo"]
+    assert {"ScaleUp", "StartupInProgress"} <= set(events["reason"])
 
 
 def test_a_run_is_reproducible(tmp_path: Path) -> None:

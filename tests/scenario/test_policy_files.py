@@ -11,7 +11,9 @@ from typing import Any
 import pytest
 import yaml
 
-from simulator.autoscaling.dynamo import DynamoSpec, KalmanParameters
+from simulator.autoscaling import dynamo_predictors
+from simulator.autoscaling.dynamo_plan import DynamoSpec
+from simulator.autoscaling.dynamo_predictors import PredictorSpec
 from simulator.autoscaling.forecast import Curve
 from simulator.autoscaling.keda import Fallback
 from simulator.autoscaling.kpa import KpaSpec
@@ -352,7 +354,7 @@ def test_wva_needs_an_hpa_that_follows(tmp_path: Path) -> None:
 def test_planner_config(tmp_path: Path) -> None:
     config = load_planner_config(written(tmp_path, files.PLANNER))
     assert config.spec == DynamoSpec(
-        "kalman", 20 * S, 1, 4, 1, KalmanParameters(q_level=1.0, q_trend=0.1, r=10.0)
+        "sla", PredictorSpec("kalman", interval_ps=20 * S), 20 * S, max_gpu_budget=4
     )
     assert (config.ttft_s, config.itl_s, config.gpus_given) == (1.0, 0.05, False)
 
@@ -361,9 +363,11 @@ def test_planner_config(tmp_path: Path) -> None:
     ("change", "key"),
     [
         (put("mode", value="disagg"), "mode"),
-        (put("load_predictor", value=None), "load_predictor"),
-        (put("load_predictor", value="prophet"), "load_predictor"),
+        (put("advisory", value=True), "advisory"),
+        (put("load_predictor_warmup_trace", value="trace.jsonl"), "load_predictor_warmup_trace"),
         (put("enable_load_scaling", value=True), "enable_load_scaling"),
+        (put("enable_throughput_scaling", value=False), "enable_throughput_scaling"),
+        (put("optimization_target", value="load"), "optimization_target"),
         (put("ittl", value=3), "ittl"),
     ],
 )
@@ -372,6 +376,29 @@ def test_what_a_planner_config_is_refused_for(tmp_path: Path, change: Change, ke
     with pytest.raises(ScenarioError) as error:
         load_planner_config(path)
     assert error.value.key == key
+
+
+def test_a_planner_config_by_load(tmp_path: Path) -> None:
+    data = {"mode": "agg", "optimization_target": "load", "decode_scale_up_kv_rate": 70}
+    path = written(tmp_path, data | {"decode_scale_down_kv_rate": 20, "load_adjustment_interval_seconds": 10})
+    spec = load_planner_config(path).spec
+    assert (spec.scale_up_kv, spec.scale_down_kv, spec.load_interval_ps) == (0.7, 0.2, 10 * S)
+    with pytest.raises(ScenarioError, match="expected more than decode_scale_down_kv_rate, 70"):
+        load_planner_config(written(tmp_path, data | {"decode_scale_down_kv_rate": 70}))
+    assert load_planner_config(written(tmp_path, {"mode": "agg"})).spec.target == "throughput"
+
+
+def test_a_predictor_without_its_library_names_the_extra(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def missing(name: str) -> None:
+        raise ImportError(name)
+
+    monkeypatch.setattr(dynamo_predictors, "import_module", missing)
+    path = written(tmp_path, {"mode": "agg", "optimization_target": "sla"})
+    with pytest.raises(ScenarioError, match=r"\[planner\]") as error:
+        load_planner_config(path)
+    assert error.value.key == "load_predictor"
 
 
 def test_rate_history(tmp_path: Path) -> None:

@@ -1,22 +1,16 @@
-"""llm-d's workload variant autoscaler and Dynamo's planner at work."""
+"""llm-d's workload variant autoscaler at work."""
 
 from __future__ import annotations
 
-import math
 from collections import deque
 from collections.abc import Generator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from simulator.autoscaling import dynamo, wva
 from simulator.autoscaling import hpa_types as types
-from simulator.autoscaling.exporters import (
-    GATEWAY,
-    GATEWAY_REQUESTS,
-    KV_CACHE_USAGE,
-    NUM_REQUESTS_WAITING,
-)
+from simulator.autoscaling import wva
+from simulator.autoscaling.exporters import KV_CACHE_USAGE, NUM_REQUESTS_WAITING
 from simulator.autoscaling.hpa import hpa_spec
 from simulator.autoscaling.hpa_loop import HpaLoop
 from simulator.autoscaling.reporting import Reporter
@@ -26,9 +20,8 @@ from simulator.units import to_ps
 if TYPE_CHECKING:
     from simpy import Event
 
-    from simulator.autoscaling.autoscaler import Knowledge, MetricsReader, Services
+    from simulator.autoscaling.autoscaler import Services
     from simulator.scenario.autoscaling_kinds import WvaPolicy
-    from simulator.scenario.dynamo_config import PlannerConfig
     from simulator.scenario.policy_files import WvaFiles
 
 _PEAK_S: Final = 60.0
@@ -108,63 +101,3 @@ class WvaLoop:
         if not published or published[0][0] + self._delay_ps > now:
             return types.MetricError("no metrics returned from external metrics API")
         return types.ExternalValues((published[0][1] * 1000,))
-
-
-class DynamoLoop:
-    """Dynamo's planner for a fleet of aggregated engines.
-
-    Args:
-        services: what it works with.
-        name: of the autoscaler.
-        config: the planner's.
-        knowledge: what one engine can do.
-    """
-
-    writes_size: Final = True
-
-    def __init__(self, services: Services, name: str, config: PlannerConfig, knowledge: Knowledge) -> None:
-        self.name = name
-        self.state = dynamo.DynamoState()
-        self._services = services
-        self._config = config
-        self._engine_rate = knowledge.engine_rate
-        self._spec = (
-            config.spec if config.gpus_given else replace(config.spec, gpus_per_engine=knowledge.gpus)
-        )
-        self._reader: MetricsReader = services.new_reader(f"dynamo/{name}", 5.0, 0.0)
-        self._before: dict[str, dict[str, float]] = {}
-        self._report = Reporter(services, "dynamo", name)
-
-    def start(self) -> None:
-        self._services.clock.process(self._run())
-
-    def _run(self) -> Generator[Event, None, None]:
-        while True:
-            yield self._services.clock.timeout(self._spec.adjustment_interval_ps)
-            self.adjust()
-
-    def adjust(self) -> None:
-        """One pass."""
-        services = self._services
-        now = services.clock.now
-        requests = self._increase(GATEWAY_REQUESTS, now).get(GATEWAY, math.nan)
-        finished = sum(self._increase("vllm:request_success_total", now).values())
-        prompt = sum(self._increase("vllm:prompt_tokens_total", now).values())
-        output = sum(self._increase("vllm:generation_tokens_total", now).values())
-        floor = services.floors.minimum
-        snapshot = dynamo.DynamoSnapshot(
-            replace(self._spec, min_endpoint=max(self._spec.min_endpoint, floor)),
-            lambda isl, osl: self._engine_rate(isl, osl, self._config.ttft_s, self._config.itl_s),
-            requests,
-            prompt / finished if finished else math.nan,
-            output / finished if finished else math.nan,
-            services.target.counts().desired,
-        )
-        self.state, decision = dynamo.decide(self.state, snapshot, now)
-        self._report.apply(decision)
-
-    def _increase(self, metric: str, now: int) -> dict[str, float]:
-        """By how much a counter has risen since the last pass; one that has started anew counts from 0."""
-        points = {target: point.value for target, point in self._reader.latest(metric, now).items()}
-        before, self._before[metric] = self._before.get(metric, {}), points
-        return {t: v - before.get(t, 0.0) if v >= before.get(t, 0.0) else v for t, v in points.items()}
