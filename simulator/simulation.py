@@ -314,6 +314,7 @@ class Simulation:
             new_reader=self._scraper,
             draws=self._draws,
             sink=self.recorder,
+            gateway=gateway_exporter(self.gateway, self.client),
             resources=cache(self._metrics_server),
         )
         knowledge = Knowledge(self._engine_rate, self._arrivals, self.plan.gpus, self._kv_tokens)

@@ -112,8 +112,10 @@ class WvaPolicy(Section):
     """Path of the HPA manifest, with an External metric wva_desired_replicas (or inferno_desired_replicas)."""
     config: str | None = None
     """Path of the saturation-scaling ConfigMap; its defaults without one."""
-    interval: PositiveDurationS = 60.0
-    """GLOBAL_OPT_INTERVAL."""
+    scale_to_zero: str | None = None
+    """Path of the model-scale-to-zero ConfigMap; without one an idle model keeps a replica."""
+    interval: PositiveDurationS = 30.0
+    """Between passes of the saturation engine."""
     metric_delay: DurationS = 15.0
     """From a published number until the HPA can read it: a scrape and the adapter."""
     hpa: HpaController = HpaController()

@@ -25,7 +25,7 @@ from simulator.scenario.errors import ScenarioError
 from simulator.scenario.load import load_scenario
 from simulator.scenario.manifests.keda import load_scaled_object
 from simulator.scenario.manifests.knative import load_knative
-from simulator.scenario.manifests.wva import load_saturation_config
+from simulator.scenario.manifests.wva import load_saturation_config, load_scale_to_zero
 from simulator.scenario.rate_history import load_rate_history
 from simulator.scenario.ray_serve_config import load_ray_serve
 from simulator.units import PS_PER_S as S
@@ -340,6 +340,24 @@ def test_saturation_config(tmp_path: Path) -> None:
     with pytest.raises(ScenarioError, match="less than or equal to 1") as error:
         load_saturation_config(written(tmp_path, wrong))
     assert error.value.key == "data.default.kvCacheThreshold"
+
+
+def test_saturation_config_by_tokens(tmp_path: Path) -> None:
+    text = "analyzerName: saturation\nscaleUpThreshold: 0.9\n"
+    data = changed(files.WVA_CONFIG, put("data", "default", value=text))
+    config = load_saturation_config(written(tmp_path, data))
+    assert config == SaturationConfig(by_tokens=True, scale_up_threshold=0.9)
+    wrong = changed(files.WVA_CONFIG, put("data", "default", value=text + "scaleDownBoundary: 0.95\n"))
+    with pytest.raises(ScenarioError, match=r"expected more than scaleDownBoundary, 0.95") as error:
+        load_saturation_config(written(tmp_path, wrong))
+    assert error.value.key == "data.default.scaleUpThreshold"
+
+
+def test_scale_to_zero_config(tmp_path: Path) -> None:
+    text = "enable_scale_to_zero: true\nretention_period: 15m\n"
+    path = written(tmp_path, changed(files.WVA_CONFIG, put("data", "default", value=text)))
+    config = load_scale_to_zero(path, SaturationConfig(kv_cache_threshold=0.5))
+    assert config == SaturationConfig(kv_cache_threshold=0.5, scale_to_zero=True, retention_ps=900 * S)
 
 
 def test_wva_needs_an_hpa_that_follows(tmp_path: Path) -> None:
