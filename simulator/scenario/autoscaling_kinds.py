@@ -68,8 +68,8 @@ class KnativePolicy(Section):
     config: str | None = None
     """Path of the ConfigMap config-autoscaler; its defaults without one."""
     activator: DurationS = 0.0
-    """Time to get the activator into the path before the last pod goes; at most the grace period counts. 0 where a
-    target-burst-capacity has it there already (our assumption)."""
+    """From an inactive revision until the activator answers for it; the last pod stays so long at least (our
+    assumption: at once)."""
 
 
 class RayServePolicy(Section):

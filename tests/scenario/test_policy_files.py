@@ -15,7 +15,7 @@ from simulator.autoscaling import dynamo_predictors
 from simulator.autoscaling.dynamo_plan import DynamoSpec
 from simulator.autoscaling.dynamo_predictors import PredictorSpec
 from simulator.autoscaling.forecast import Curve
-from simulator.autoscaling.keda import Fallback
+from simulator.autoscaling.keda import Fallback, Pause
 from simulator.autoscaling.kpa import KpaSpec
 from simulator.autoscaling.sagemaker import Alarm, StepScaling, TargetTracking
 from simulator.autoscaling.wva import SaturationConfig
@@ -328,6 +328,20 @@ def test_a_step_policy_needs_its_alarm(tmp_path: Path) -> None:
     target = written(tmp_path, files.TARGET, "target.json")
     with pytest.raises(ScenarioError, match="1 step policies need as many alarms, 0 are named"):
         load_scalable_target(target, [written(tmp_path, files.STEP, "step.json")], [])
+
+
+def test_pause_annotations(tmp_path: Path) -> None:
+    def pause(**annotations: str) -> Pause:
+        given = {f"autoscaling.keda.sh/{key.replace('_', '-')}": text for key, text in annotations.items()}
+        data = changed(files.SCALED_OBJECT, put("metadata", "annotations", value=given))
+        return load_scaled_object(written(tmp_path, data)).pause()
+
+    assert pause() == Pause()
+    assert pause(paused="true", paused_scale_in="yes") == Pause(paused=True, scale_in=True)
+    assert pause(paused="false", paused_scale_out="1") == Pause(scale_out=True)
+    assert pause(paused_replicas="3") == Pause(paused=True, replicas=3)
+    with pytest.raises(ScenarioError, match="expected a whole number in quotes, got '-1'"):
+        pause(paused_replicas="-1")
 
 
 # --- WVA, Dynamo, forecast ----------------------------------------------------------------------------------
