@@ -227,7 +227,7 @@ def test_what_knative_annotations_are_refused_for(tmp_path: Path, key: str, valu
 SERVE = ("applications", 0, "deployments", 0)
 
 
-def test_ray_serve(tmp_path: Path) -> None:
+def test_ray_serve_settings(tmp_path: Path) -> None:
     loaded = load_ray_serve(written(tmp_path, files.RAY_SERVE), None)
     assert (loaded.name, loaded.initial_replicas) == ("VLLM", 1)
     assert (loaded.spec.target_ongoing_requests, loaded.spec.upscale_delay_s) == (3.0, 5.0)
@@ -264,7 +264,7 @@ def test_what_ray_serve_is_refused_for(tmp_path: Path, change: Change, reason: s
 # --- SageMaker ----------------------------------------------------------------------------------------------
 
 
-def test_sagemaker(tmp_path: Path) -> None:
+def test_sagemaker_settings(tmp_path: Path) -> None:
     target = load_scalable_target(
         written(tmp_path, files.TARGET, "target.json"),
         [written(tmp_path, files.TRACKING, "tracking.json"), written(tmp_path, files.STEP, "step.json")],
@@ -347,7 +347,7 @@ def test_pause_annotations(tmp_path: Path) -> None:
 # --- WVA, Dynamo, forecast ----------------------------------------------------------------------------------
 
 
-def test_saturation_config(tmp_path: Path) -> None:
+def test_saturation_config_thresholds(tmp_path: Path) -> None:
     config = load_saturation_config(written(tmp_path, files.WVA_CONFIG))
     assert config == SaturationConfig(kv_cache_threshold=0.10)
     wrong = changed(files.WVA_CONFIG, put("data", "default", value="kvCacheThreshold: 80\n"))
