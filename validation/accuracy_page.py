@@ -44,8 +44,8 @@ What is known of the larger errors, from the tables of single steps below:
 - On the RTX PRO 6000 steps of some sizes are late and others are not: 33 to 64 decodes by 1.3 ms, 769 to 896 and 1,281
   to 1,408 tokens by 8 ms, other steps with prompts by 1 to 5 ms. The edges are those of the tiles of matrix products,
   and such a step takes as long as one of the next tile: the run used other kernels for these sizes than the tables,
-  which were measured under CUDA 13 (the run does not say which it had). Nothing in the tables tells of it. With the
-  times that single steps show in place of the tables', every target of this run is met (below).
+  which were measured under CUDA 13 and agree with aiconfigurator's; which it had, the run does not say. With the times
+  that single steps show in place of the tables', every target of this run is met (below).
 - On the RTX 4090 steps of every kind are a few per cent shorter than the sum of their kernels, bound by memory and by
   arithmetic alike, and their edges are where the tables have them: as if that card had been clocked higher in the run
   than under the profiler. What the longest context of a batch costs is in both runs what the tables say (0.72 to 0.79
