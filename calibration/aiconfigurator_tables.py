@@ -32,6 +32,7 @@ from calibration.fitting import Floats, fit_line, fit_nonnegative, rounded, sele
 from calibration.gemm_times import GemmTimes
 from calibration.measured_terms import HeldOut, MeasuredTerms, decode_us
 from calibration.operator_tables import OperatorTables, TablesError, fingerprint
+from calibration.tiles import COARSE, with_edges
 from simulator.catalog import DTYPE_BYTES, Gpu, ModelShape
 from simulator.step_time.profile import (
     DecodeAttention,
@@ -46,7 +47,7 @@ MIXED_FACTOR: Final = {"vllm_flash_attn": 1.6, "vllm_flash_attn_fa2": 1.6}
 FlashAttention 2 does not split the context in a mixed batch (1.5 to 1.8 on RTX PRO 6000 at 32 to 64
 requests)."""
 
-KNOT_TOLERANCE: Final = 0.01
+KNOT_TOLERANCE: Final = 0.005
 """Largest error that leaving out measured token counts makes (TOKEN knots of the dense term)."""
 
 _MIXED_FACTOR_OTHER: Final = 1.3
@@ -63,6 +64,11 @@ _EDGE_TOKENS: Final = 256
 _EDGES: Final = (64, 65, 128, 129, 256)
 
 
+def _has_edges(tokens: Floats) -> bool:
+    """Whether the token counts have both sides of tiles' edges."""
+    return bool(np.isin(tokens + 1, tokens)[tokens > _EDGE_TOKENS].any())
+
+
 def _left_out(tokens: Floats) -> NDArray[np.bool_]:
     """Which token counts are left out to see how well the others give them: every second one.
 
@@ -71,7 +77,7 @@ def _left_out(tokens: Floats) -> NDArray[np.bool_]:
     only counts between edges are left out; the counts from 129 to 256 are the densest of them, and the time
     runs straight there.
     """
-    paired = bool(np.isin(tokens + 1, tokens)[tokens > _EDGE_TOKENS].any())
+    paired = _has_edges(tokens)
     inner = np.ones(len(tokens), dtype=np.bool_)
     if paired:
         inner = (tokens <= _EDGE_TOKENS) & ~np.isin(tokens, _EDGES)
@@ -186,13 +192,15 @@ class AiconfiguratorTables:
         out = _left_out(tokens)
         predicted = np.interp(tokens[out], tokens[~out], dense_us[~out])
         held_out.add("dense", predicted, dense_us[out], "the composed dense time, between the edges of tiles")
+        if not _has_edges(tokens):
+            tokens, dense_us = with_edges(tokens, dense_us, COARSE)
         sequences = np.array(_SEQUENCES, dtype=np.float64)
         head_us = self.head_gemm.us(self.shape.vocab // self.tp, self.shape.hidden, sequences)
         head_us = head_us + _SAMPLER_BASE_US + _SAMPLER_PER_SEQUENCE_US * sequences
         head_us = head_us + self.collectives.gather_us(sequences, self.shape.vocab)
         # Time outside attention by tokens of a decode step and of a lone prompt: what attention is weighed
         # against.
-        grid = np.arange(tokens[-1] + 1)
+        grid = np.arange(int(tokens[-1]) + 1)
         dense_by_tokens: Floats = np.interp(grid, tokens, dense_us)
         decode = self._decode(dense_by_tokens + np.interp(grid, sequences, head_us), held_out)
         prefill = self._prefill(decode, dense_by_tokens + head_us[0], held_out)
