@@ -106,16 +106,27 @@ def require(predictor: Predictor) -> None:
     library = LIBRARIES.get(predictor)
     if library is None:
         return
-    # Prophet tells of plotly's absence as an error when it is imported, and of every fit later.
-    for name in ("prophet.plot", "prophet", "cmdstanpy"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)
     try:
-        import_module(library)
+        _quietly(library)
     except ImportError as error:
         raise ValueError(
             f"predictor {predictor} needs {library}, which cannot be imported ({error}): "
-            "pip install 'llm-serving-simulator[planner]', or give constant or kalman"
+            "pip install '.[planner]' in this repository, or give constant or kalman"
         ) from error
+
+
+def _quietly(library: str) -> Any:
+    """The imported library; Prophet tells of plotly's absence when it is imported, and its Stan of every fit."""
+    for name, level in (
+        ("prophet.plot", logging.CRITICAL),
+        ("prophet", logging.ERROR),
+        ("cmdstanpy", logging.ERROR),
+    ):
+        logging.getLogger(name).setLevel(level)
+    stan = logging.getLogger("cmdstanpy")
+    if not stan.handlers:
+        stan.addHandler(logging.NullHandler())  # else it sets a level and a handler of its own
+    return import_module(library)
 
 
 def observe(forecast: Forecast, value: float, spec: PredictorSpec) -> tuple[Forecast, float | None]:
@@ -194,7 +205,7 @@ def _next(model: Any) -> float:
 
 def _fit_arima(values: tuple[float, ...], *, in_logs: bool) -> tuple[Any, bool]:
     """The model that the automatic search picks, and whether it is of logarithms."""
-    search: Any = import_module("pmdarima").auto_arima
+    search: Any = _quietly("pmdarima").auto_arima
     model = search(_logs(values) if in_logs else list(values), suppress_warnings=True, error_action="ignore")
     p, _, q = model.order
     if p or q or in_logs:
@@ -236,7 +247,7 @@ def _prophet(forecast: Forecast, value: float, spec: PredictorSpec) -> tuple[For
 def _prophet_prediction(forecast: Forecast, spec: PredictorSpec) -> float | None:
     import pandas as pd  # noqa: PLC0415 - 0.5 s that only this predictor needs
 
-    prophet: Any = import_module("prophet")
+    prophet = _quietly("prophet")
     step = timedelta(microseconds=spec.interval_ps // 10**6)
     first = forecast.points - len(forecast.history)
     times = [_FIRST_DAY + (first + i) * step for i in range(len(forecast.history))]

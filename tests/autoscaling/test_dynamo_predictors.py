@@ -163,6 +163,17 @@ def test_prophet_is_fitted_to_the_window_an_interval_apart(prophet) -> None:
     assert predictions[-1] == pytest.approx(float(ahead["yhat"].iloc[0]), rel=1e-6)
 
 
+def test_prophet_and_its_stan_say_nothing(prophet) -> None:
+    code = (
+        "from simulator.autoscaling.dynamo_predictors import Forecast, PredictorSpec, observe\n"
+        "forecast = Forecast()\n"
+        "for value in (1.0, 3.0, 2.0, 5.0, 4.0, 6.0):\n"
+        "    forecast, predicted = observe(forecast, value, PredictorSpec('prophet'))\n"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert (found.stdout, found.stderr) == ("", "")
+
+
 def test_prophet_in_logarithms_stays_above_zero(prophet) -> None:
     predictions = run([100.0, 50.0, 25.0, 12.0, 6.0, 3.0], replace(PROPHET, log1p=True))
     assert predictions[-1] is not None
@@ -174,7 +185,7 @@ def test_a_missing_library_is_told_with_its_extra(monkeypatch) -> None:
         raise ImportError(f"No module named {name!r}")
 
     monkeypatch.setattr(dynamo_predictors, "import_module", missing)
-    with pytest.raises(ValueError, match=r"arima needs pmdarima.*llm-serving-simulator\[planner\]"):
+    with pytest.raises(ValueError, match=r"arima needs pmdarima.*\.\[planner\]"):
         require("arima")
     require("kalman")
 
