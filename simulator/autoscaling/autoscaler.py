@@ -153,8 +153,8 @@ class Services:
             interval in seconds, delay in seconds from a sample until a query finds it.
         draws: the run's draws.
         sink: gets the events.
-        gateway: what the gateway itself answers now, by metric: for a system that asks it without Prometheus.
         resources: the cluster's metrics-server, which begins to measure when it is first asked for; None without one.
+        gateway: what the gateway itself answers now, by metric: for a system that asks it without Prometheus.
     """
 
     clock: Clock
@@ -164,8 +164,8 @@ class Services:
     new_reader: Callable[[str, float, float], MetricsReader]
     draws: Draws
     sink: RecordSink
-    gateway: Callable[[], Mapping[str, float]] = dict
     resources: Callable[[], MetricsServer] | None = None
+    gateway: Callable[[], Mapping[str, float]] = dict
 
 
 @dataclass(frozen=True, slots=True)
