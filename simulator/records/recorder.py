@@ -19,7 +19,7 @@ from simulator.records.columns import TABLES
 from simulator.records.itl import ItlHistogram
 from simulator.records.results import open_tables
 from simulator.records.tables import Tables
-from simulator.units import PS_PER_S
+from simulator.units import PS_PER_S_FLOAT
 
 ROW_GROUP_ROWS: Final = 65_536
 BATCH_ROWS: Final = 1_024
@@ -141,7 +141,7 @@ class Recorder:
         self, t_ps: int, kind: str, subject: str, reason: str, message: str, value: float | None = None
     ) -> None:
         """A row of ``events``."""
-        self._events.add((t_ps / PS_PER_S, kind, subject, reason, message, value))
+        self._events.add((t_ps / PS_PER_S_FLOAT, kind, subject, reason, message, value))
 
     def close(self) -> None:
         """Write what is left; no rows can be added after it. A second call does nothing."""
