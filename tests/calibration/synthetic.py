@@ -370,6 +370,9 @@ class SyntheticCapture:
             }
         )
         self._scheduled_ps.append(record.time_ps)
+        for number, _ in record.admitted:
+            row = self._requests[number]
+            row["scheduled_us"] = row["scheduled_us"] or round(start)  # a resumed request has been before
         self._finished = []
         self._number += 1
 
