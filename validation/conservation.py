@@ -36,7 +36,7 @@ from validation.random_scenarios import draw_scenario, write_scenario
 if TYPE_CHECKING:
     from simulator.cluster.nodes import Node, Pool
     from simulator.cluster.pods import Pod
-    from simulator.records.results import Tables
+    from simulator.records.tables import Tables
 
 _PS_PER_HOUR = 3600 * 10**12
 _CLOSE = 1e-9
