@@ -45,6 +45,9 @@ def _hpa_metric(rng: Random) -> dict[str, Any]:
                     "vllm:num_requests_running",
                     "request_queue_depth",
                     "DCGM_FI_DEV_GPU_TEMP",
+                    "DCGM_FI_DEV_SM_CLOCK",
+                    "DCGM_FI_DEV_CLOCKS_EVENT_REASONS",
+                    "kube_pod_container_status_restarts_total",
                     "gpu_utilization",
                 )
             )
