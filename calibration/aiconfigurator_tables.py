@@ -32,6 +32,8 @@ from calibration.fitting import Floats, fit_line, fit_nonnegative, rounded, sele
 from calibration.gemm_times import GemmTimes
 from calibration.measured_terms import HeldOut, MeasuredTerms, decode_us
 from calibration.operator_tables import OperatorTables, TablesError, fingerprint
+from calibration.spread_contexts import with_assumed_spread
+from calibration.tiles import COARSE, with_edges
 from simulator.catalog import DTYPE_BYTES, Gpu, ModelShape
 from simulator.step_time.profile import (
     DecodeAttention,
@@ -46,7 +48,7 @@ MIXED_FACTOR: Final = {"vllm_flash_attn": 1.6, "vllm_flash_attn_fa2": 1.6}
 FlashAttention 2 does not split the context in a mixed batch (1.5 to 1.8 on RTX PRO 6000 at 32 to 64
 requests)."""
 
-KNOT_TOLERANCE: Final = 0.01
+KNOT_TOLERANCE: Final = 0.005
 """Largest error that leaving out measured token counts makes (TOKEN knots of the dense term)."""
 
 _MIXED_FACTOR_OTHER: Final = 1.3
@@ -57,10 +59,18 @@ _SAMPLER_PER_SEQUENCE_US: Final = 0.54
 # One CTA reads a context on its own where the kernel does not split it: 80 ns a token with two CTAs per SM,
 # from the 16,384-token prompt of the A100 table; half of it when it has the SM to itself.
 _UNSPLIT_NS_PER_TOKEN: Final = 40.0
+# Of it, what a token of equal contexts takes beside a prompt as long as there are fewer requests than blocks fit: 14.5
+# of 22 ns on RTX PRO 6000.
+_UNSPLIT_SHARE: Final = 0.66
 _SEQUENCES: Final = (1, 8, 16, 32, 64, 128, 256, 512, 1024)
 _STEP: Final = "the step's time"
 _EDGE_TOKENS: Final = 256
 _EDGES: Final = (64, 65, 128, 129, 256)
+
+
+def _has_edges(tokens: Floats) -> bool:
+    """Whether the token counts have both sides of tiles' edges."""
+    return bool(np.isin(tokens + 1, tokens)[tokens > _EDGE_TOKENS].any())
 
 
 def _left_out(tokens: Floats) -> NDArray[np.bool_]:
@@ -71,7 +81,7 @@ def _left_out(tokens: Floats) -> NDArray[np.bool_]:
     only counts between edges are left out; the counts from 129 to 256 are the densest of them, and the time
     runs straight there.
     """
-    paired = bool(np.isin(tokens + 1, tokens)[tokens > _EDGE_TOKENS].any())
+    paired = _has_edges(tokens)
     inner = np.ones(len(tokens), dtype=np.bool_)
     if paired:
         inner = (tokens <= _EDGE_TOKENS) & ~np.isin(tokens, _EDGES)
@@ -142,6 +152,11 @@ class AiconfiguratorTables:
         self.collectives = Collectives(tables, gpu.id, tp)
         self.experts = measured_experts(tables, gpu.id, shape, tp, dtype) if shape.experts else None
 
+    @property
+    def unsplit(self) -> bool:
+        """Whether contexts of large batches, and beside prompts, are read by one thread block each."""
+        return self.kernel in MIXED_FACTOR
+
     def products(self) -> list[tuple[int, int]]:
         """(n, k) of one layer's matrix products on one GPU, experts aside."""
         shape = self.shape
@@ -186,23 +201,29 @@ class AiconfiguratorTables:
         out = _left_out(tokens)
         predicted = np.interp(tokens[out], tokens[~out], dense_us[~out])
         held_out.add("dense", predicted, dense_us[out], "the composed dense time, between the edges of tiles")
+        if not _has_edges(tokens):
+            tokens, dense_us = with_edges(tokens, dense_us, COARSE)
         sequences = np.array(_SEQUENCES, dtype=np.float64)
         head_us = self.head_gemm.us(self.shape.vocab // self.tp, self.shape.hidden, sequences)
         head_us = head_us + _SAMPLER_BASE_US + _SAMPLER_PER_SEQUENCE_US * sequences
         head_us = head_us + self.collectives.gather_us(sequences, self.shape.vocab)
         # Time outside attention by tokens of a decode step and of a lone prompt: what attention is weighed
         # against.
-        grid = np.arange(tokens[-1] + 1)
+        grid = np.arange(int(tokens[-1]) + 1)
         dense_by_tokens: Floats = np.interp(grid, tokens, dense_us)
         decode = self._decode(dense_by_tokens + np.interp(grid, sequences, head_us), held_out)
         prefill = self._prefill(decode, dense_by_tokens + head_us[0], held_out)
+        mixed = self._mixed(decode)
+        if self.unsplit:
+            alone_ns = _UNSPLIT_NS_PER_TOKEN * self.shape.layers
+            decode, mixed = with_assumed_spread(decode, mixed, self.gpu, self.kv_heads, alone_ns)
         keep = select_knots(tokens, dense_us, KNOT_TOLERANCE)
         return MeasuredTerms(
             dense=TokenKnots(tokens=[int(t) for t in tokens[keep]], us=rounded(dense_us[keep])),
             per_sequence=SequenceKnots(sequences=list(_SEQUENCES), us=rounded(head_us)),
             decode_attention=decode,
             prefill_attention=prefill,
-            mixed_attention=self._mixed(decode),
+            mixed_attention=mixed,
             held_out=held_out,
             engine_version=self.version,
             measured_on="not stated",
@@ -243,7 +264,7 @@ class AiconfiguratorTables:
             base_us=rounded(base),
             per_context_token_ns=rounded(slope),
             max_context_tokens=32768,
-            heterogeneity=_HETEROGENEITY,
+            heterogeneity=1.0 if self.unsplit else _HETEROGENEITY,
         )
 
     def _prefill(self, decode: DecodeAttention, rest_us: Floats, held_out: HeldOut) -> PrefillAttention:
@@ -256,7 +277,7 @@ class AiconfiguratorTables:
         columns = np.column_stack([np.ones(long.sum()), lengths[long], lengths[long] ** 2])
         square_us = float(fit_nonnegative(columns, us[long], 1.0 / us[long])[2])
         one_pass_ns = decode.per_context_token_ns[0]
-        if self.kernel in MIXED_FACTOR:
+        if self.unsplit:
             one_pass_ns = max(one_pass_ns, _UNSPLIT_NS_PER_TOKEN * self.shape.layers)
         slopes = np.maximum(2.0 * square_us * lengths * 1e3, one_pass_ns)
         # Every second measured length is left out for the error; all of them are shipped.
@@ -277,10 +298,16 @@ class AiconfiguratorTables:
     def _mixed(self, decode: DecodeAttention) -> MixedAttention:
         factor = MIXED_FACTOR.get(self.kernel, _MIXED_FACTOR_OTHER)
         launch = decode.base_us[0]
+        alone_ns = _UNSPLIT_SHARE * _UNSPLIT_NS_PER_TOKEN * self.shape.layers if self.unsplit else 0.0
         return MixedAttention(
             requests=decode.requests,
             chunk_tokens=[1],
             base_us=[rounded([max(base - launch, 0.0)]) for base in decode.base_us],
-            per_context_token_ns=rounded([factor * v for v in decode.per_context_token_ns]),
+            per_context_token_ns=rounded(
+                [
+                    max(factor * ns, alone_ns / n)
+                    for n, ns in zip(decode.requests, decode.per_context_token_ns, strict=True)
+                ]
+            ),
             max_context_tokens=decode.max_context_tokens,
         )

@@ -38,6 +38,7 @@ from simulator.step_time.assumed import (
     FRONT_END,
     HETEROGENEITY_NOTE,
     HOST,
+    LONGEST_CONTEXT_NOTE,
     OVERHEAD_NOTE,
     OVERHEAD_US_PER_LAYER,
 )
@@ -181,7 +182,7 @@ def compose_aiconfigurator(
     assumptions = [
         OVERHEAD_NOTE,
         EAGER_NOTE,
-        HETEROGENEITY_NOTE,
+        LONGEST_CONTEXT_NOTE if tables.unsplit else HETEROGENEITY_NOTE,
         "mixed steps: a decoding request's context costs 1.3 (FlashAttention 3) or 1.6 (FlashAttention "
         "2) times its pure-decode cost beside a prefill chunk",
         "prefill behind cached context: derived from prompts without one, attention being quadratic",

@@ -29,7 +29,7 @@ from calibration.fitting import HUBER
 from calibration.host_fit import HostModel, front_end, kv_cache_record, startups
 from calibration.step_model import Knots, StepModel, choose_knots, reach_of, terms_of, weights
 from calibration.uncertainty import uncertainty_of
-from simulator.catalog import CatalogError, canonical_dtype
+from simulator.catalog import DTYPE_BYTES, CatalogError, canonical_dtype
 from simulator.step_time.assumed import EAGER_FLOOR_US_PER_LAYER, EAGER_NOTE
 from simulator.step_time.profile import FitError, Identity, StepTimeProfile, Terms, dump_profile
 
@@ -238,7 +238,7 @@ def _identity(captures: CaptureSet) -> Identity:
         gpu=manifest.gpu,
         model=engine.model,
         shape=engine.shape,
-        dtype=dtype,
+        dtype=engine.quantisation if engine.quantisation in DTYPE_BYTES else dtype,
         kv_cache_dtype=cache,
         quantisation=engine.quantisation,
         tp=engine.tp,

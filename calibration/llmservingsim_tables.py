@@ -35,6 +35,7 @@ from calibration.fitting import Floats, fit_line, fit_nonnegative, hat_basis, ro
 from calibration.measured_terms import HeldOut, MeasuredTerms, decode_us, mixed_us, prefill_us
 from calibration.operator_tables import OperatorTables, TablesError, read_csv
 from calibration.spread_contexts import table_scale, unsplit_from, with_spread_decode, with_spread_mixed
+from calibration.tiles import FINE, with_edges
 from simulator.catalog import Gpu, ModelShape
 from simulator.step_time.profile import (
     DecodeAttention,
@@ -61,7 +62,7 @@ _MIXED_CHUNKS: Final = [16, 128, 256, 512, 1024, 2048]
 # Candidates for the summed context from which a token of a mixed batch costs more; the best of them is taken.
 _MIXED_KNEES: Final = [65536, 98304, 131072, 163840, 196608, 262144]
 _MIXED_MIN_CONTEXT: Final = 64
-_KNOT_TOLERANCE: Final = 0.01
+_KNOT_TOLERANCE: Final = 0.005
 _STEP: Final = "the step's time"
 
 
@@ -166,12 +167,11 @@ class LlmServingSimTables:
         mixed = self._fit_mixed(self.mixed_rows, prefill)
         self._mixed_error(held_out)
         decode, mixed = self._with_spread(decode, mixed)
-        dense_keep = select_knots(self.tokens, self.dense_us, _KNOT_TOLERANCE)
+        tokens, dense_us = with_edges(self.tokens, self.dense_us, FINE)
+        dense_keep = select_knots(tokens, dense_us, _KNOT_TOLERANCE)
         keep = select_knots(self.sequences, self.sequence_us, _KNOT_TOLERANCE)
         return MeasuredTerms(
-            dense=TokenKnots(
-                tokens=[int(v) for v in self.tokens[dense_keep]], us=rounded(self.dense_us[dense_keep])
-            ),
+            dense=TokenKnots(tokens=[int(v) for v in tokens[dense_keep]], us=rounded(dense_us[dense_keep])),
             per_sequence=SequenceKnots(
                 sequences=[int(v) for v in self.sequences[keep]], us=rounded(self.sequence_us[keep])
             ),

@@ -1,55 +1,29 @@
-"""Validation loads of a capture against the same loads simulated with a fitted profile.
+"""Validation loads of a capture against the same loads simulated with a fitted profile (`validation.captured_load`).
 
-The simulated engine has the captured one's settings and KV blocks, and gets the same requests at the times at
-which the client sent them. What a client sees is compared: TTFT and E2E from sending, TPOT between the first and
-the last token. Loads that were captured several times say how much two runs of the same differ.
+Loads that were captured several times say how much two runs of the same differ.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
+import pandas as pd
 
-from calibration.capture_format import Capture, CapturedStage
-from calibration.captured_steps import Floats
-from simulator.engines.protocol import DeliveryKind
-from simulator.engines.vllm.config import EngineConfig
-from simulator.engines.vllm.factory import make_engine
+from calibration.capture_format import Capture, CapturedStage, CaptureError
 from simulator.step_time.profile import StepTimeProfile
-from simulator.step_time.tables import ProfileStepTime
-from simulator.units import PS_PER_US
-from validation.real_trace import engine_config, engine_request
+from validation.captured_load import captured_replica, load_rows, measured, recorded_requests
+from validation.single_replica import replay
 
 METRICS: Final = ("TTFT", "TPOT", "E2E")
 STATISTICS: Final = ("mean", "p50", "p95")
 
 
-@dataclass(frozen=True)
-class Latencies:
-    """What clients saw of the requests of a load that finished, ms; one entry each.
-
-    Attributes:
-        ttft_ms, e2e_ms: from sending to the first and the last token.
-        tpot_ms: mean time between two tokens; NaN for a single one.
-    """
-
-    ttft_ms: Floats
-    tpot_ms: Floats
-    e2e_ms: Floats
-
-    def statistic(self, metric: str, name: str) -> float:
-        """Mean or a percentile (``p95``) of ``TTFT``, ``TPOT`` or ``E2E``, ms."""
-        values = {"TTFT": self.ttft_ms, "TPOT": self.tpot_ms, "E2E": self.e2e_ms}[metric]
-        return float(np.nanmean(values) if name == "mean" else np.nanpercentile(values, float(name[1:])))
-
-
-def _latencies(rows: list[tuple[float, float, float, int]]) -> Latencies:
-    """Of (sent, first token, last token, tokens), times in us."""
-    sent, first, last, tokens = (np.array(column, dtype=float) for column in zip(*rows, strict=True))
-    gaps = np.where(tokens > 1, tokens - 1, np.nan)
-    return Latencies((first - sent) / 1e3, (last - first) / gaps / 1e3, (last - sent) / 1e3)
+def statistic(times: pd.DataFrame, metric: str, name: str) -> float:
+    """Mean or a percentile (``p95``) of ``TTFT``, ``TPOT`` or ``E2E``, ms, over requests of which it is known."""
+    values = times[f"{metric.lower()}_ms"].to_numpy(float)
+    return float(np.nanmean(values) if name == "mean" else np.nanpercentile(values, float(name[1:])))
 
 
 @dataclass(frozen=True)
@@ -57,13 +31,15 @@ class LoadRun:
     """One load: as captured, and as simulated.
 
     Attributes:
+        stage: of the capture.
+        measured, simulated: a row per request: ttft_ms, tpot_ms and e2e_ms as the client sees them; missing (NaN) of
+            those that did not finish in the capture.
         out_of_range: simulated steps outside the profile's range.
     """
 
     stage: CapturedStage
-    requests: int
-    measured: Latencies
-    simulated: Latencies
+    measured: pd.DataFrame
+    simulated: pd.DataFrame
     out_of_range: int
 
     @property
@@ -71,93 +47,45 @@ class LoadRun:
         """Name of the load, the same for all its repeats."""
         return self.stage.repeat_of or self.stage.name
 
+    @property
+    def requests(self) -> int:
+        """Number of requests that finished."""
+        return int(self.measured["e2e_ms"].notna().sum())
+
     def error(self, metric: str, name: str) -> float:
         """Relative error of a simulated statistic."""
-        return self.simulated.statistic(metric, name) / self.measured.statistic(metric, name) - 1.0
+        return statistic(self.simulated, metric, name) / statistic(self.measured, metric, name) - 1.0
 
 
 def compare_loads(capture: Capture, profile: StepTimeProfile) -> list[LoadRun]:
-    """Every load of a capture that ran to its end, in order."""
-    requests: dict[int, list[dict[str, Any]]] = {}
-    for number, row in enumerate(capture.requests.to_pylist()):
-        requests.setdefault(row["stage"], []).append({**row, "number": number})
+    """Every load of a capture that ran to its end, in order.
+
+    Raises:
+        CaptureError: settings that our engine refuses, or a request that it refuses.
+    """
     runs = []
     for position, stage in enumerate(capture.manifest.stages):
-        if stage.kind == "load" and stage.status == "ok" and requests.get(position):
-            rows = [row for row in requests[position] if row["status"] == "finished"]
-            step_time, simulated = _simulated(capture, stage, profile, rows)
-            measured = [
-                (row["submitted_us"], row["first_token_us"], row["last_token_us"], row["output_tokens"])
-                for row in rows
-            ]
-            outside = sum(step_time.range_violations.values())
-            runs.append(LoadRun(stage, len(rows), _latencies(measured), simulated, outside))
-    return runs
-
-
-class _NoGaps:
-    def add(self, workload: int, first_gap_ps: int, increment_ps: int, count: int, weight: int) -> None:
-        pass
-
-
-def _simulated(
-    capture: Capture, stage: CapturedStage, profile: StepTimeProfile, rows: list[dict[str, Any]]
-) -> tuple[ProfileStepTime, Latencies]:
-    engine = capture.manifest.engines[stage.engine]
-    config: EngineConfig = engine_config(capture, stage.engine)
-    step_time = ProfileStepTime(
-        profile,
-        enforce_eager=not engine.cudagraph_sizes,
-        max_num_seqs=config.max_num_seqs,
-        max_num_batched_tokens=config.max_num_batched_tokens,
-        capture_sizes=engine.cudagraph_sizes or None,
-    )
-    model = make_engine(config, step_time, _NoGaps())
-    front = profile.front_end
-    arrivals = sorted(
-        (
-            row["submitted_us"] + front.request_us + front.per_prompt_token_us * row["prompt_tokens"],
-            row["number"],
-            row,
-        )
-        for row in rows
-    )
-    seen: dict[int, tuple[float, float, int]] = {}
-
-    def advance(until_ps: int | None) -> None:
-        while (at_ps := model.next_time()) is not None and (until_ps is None or at_ps < until_ps):
-            for delivery in model.advance(at_ps):
-                if delivery.kind == DeliveryKind.FINISHED:
-                    assert delivery.detail is not None
-                    first_us = delivery.detail.first_token_ps / PS_PER_US
-                    last_us = delivery.time_ps / PS_PER_US
-                    seen[delivery.request_id] = (first_us, last_us, delivery.detail.output_tokens)
-
-    for at_us, number, row in arrivals:
-        at_ps = round(at_us * PS_PER_US)
-        advance(at_ps)
-        refused = model.submit(engine_request(number, row), at_ps)
-        assert refused is None, f"request {number}: the simulated engine refuses it: {refused}"
-    advance(None)
-    out_us = front.response_us
-    return step_time, _latencies(
-        [
-            (
-                row["submitted_us"],
-                seen[row["number"]][0] + out_us,
-                seen[row["number"]][1] + out_us,
-                seen[row["number"]][2],
+        rows = load_rows(capture, position)
+        if stage.kind != "load" or stage.status != "ok" or not (rows["status"] == "finished").any():
+            continue
+        seen = measured(rows)
+        replayed = replay(captured_replica(capture, stage.engine, profile), recorded_requests(rows))
+        refused = replayed.requests[replayed.requests["outcome"] != "completed"]
+        if len(refused):
+            raise CaptureError(
+                f"{capture.folder}: stage {stage.name}: request {refused.index[0]}: the simulated engine refuses it: "
+                f"{refused['cause'].iloc[0]}"
             )
-            for row in rows
-        ]
-    )
+        simulated = replayed.requests.where(seen["e2e_ms"].notna())
+        runs.append(LoadRun(stage, seen, simulated, sum(replayed.out_of_range.values())))
+    return runs
 
 
 def repeat_noise(runs: list[LoadRun], metric: str, name: str) -> dict[str, float]:
     """By load with repeats: largest difference between two captured runs of it, relative to their mean."""
     groups: dict[str, list[float]] = {}
     for run in runs:
-        groups.setdefault(run.load, []).append(run.measured.statistic(metric, name))
+        groups.setdefault(run.load, []).append(statistic(run.measured, metric, name))
     return {
         load: (max(values) - min(values)) / float(np.mean(values))
         for load, values in groups.items()

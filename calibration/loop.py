@@ -22,7 +22,14 @@ import typer
 from calibration.capture_format import Capture, CaptureError
 from calibration.capture_set import read_capture_set
 from calibration.fit import Fit, fit_profile, report, write_plots
-from calibration.load_comparison import METRICS, STATISTICS, LoadRun, compare_loads, repeat_noise
+from calibration.load_comparison import (
+    METRICS,
+    STATISTICS,
+    LoadRun,
+    compare_loads,
+    repeat_noise,
+    statistic,
+)
 from simulator.catalog import CatalogError
 from simulator.step_time.profile import dump_profile
 from validation.real_trace import differing_steps, traces_of
@@ -57,8 +64,9 @@ def load_table(runs: list[LoadRun]) -> list[str]:
         line = f"{run.stage.name:<16} {run.requests:>8}"
         for metric in METRICS:
             line += (
-                f" | {run.measured.statistic(metric, 'mean'):>10.1f} {run.simulated.statistic(metric, 'mean'):>8.1f} "
-                f"{100 * run.error(metric, 'mean'):>+6.1f} % {run.measured.statistic(metric, 'p95'):>8.1f} "
+                f" | {statistic(run.measured, metric, 'mean'):>10.1f} "
+                f"{statistic(run.simulated, metric, 'mean'):>8.1f} "
+                f"{100 * run.error(metric, 'mean'):>+6.1f} % {statistic(run.measured, metric, 'p95'):>8.1f} "
                 f"{100 * run.error(metric, 'p95'):>+6.1f} %"
             )
         lines.append(line + (f"   {run.out_of_range} steps out of range" if run.out_of_range else ""))

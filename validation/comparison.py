@@ -38,11 +38,17 @@ def paired_errors(predicted: ArrayLike, measured: ArrayLike) -> Figures | None:
         "bias_pct": 100 * float(np.median(relative)),
         "median_abs_ms": float(np.median(absolute)),
         "p90_abs_ms": float(np.quantile(absolute, 0.9)),
-        "ks": float(ks_2samp(p, m, method="asymp").statistic),
+        "ks": ks_distance(p, m),
     }
     for name in ("mean", *QUANTILES):
         figures[name] = _aggregate(name, p, m)
     return figures
+
+
+def ks_distance(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
+    """Kolmogorov-Smirnov distance of two samples."""
+    with np.errstate(divide="ignore"):  # in the p-value of single values, which is not used
+        return float(ks_2samp(a, b, method="asymp").statistic)
 
 
 def _both_known(predicted: ArrayLike, measured: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -7,24 +7,20 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from validation.cases.case import RunCase, describe
+from validation.cases.case import ReplayCase, RunCase, describe
 from validation.comparison import Figures, compare, throughput
 from validation.results import figure
 from validation.single_replica import Replayed, replay
 
 
-def replay_case(case: RunCase) -> Replayed:
+def replay_case(case: ReplayCase) -> Replayed:
     """The simulator's run of a case."""
-    return replay(case.deployment.plan, case.requests, prefix_block_tokens=case.prefix_block_tokens)
+    return replay(case.replica, case.requests, prefix_block_tokens=case.prefix_block_tokens)
 
 
 def judge(case: RunCase, replayed: Replayed) -> dict[str, Any]:
-    """The figures of a case: errors over all requests and by regime, aggregates, and what others published."""
-    predicted, measured = replayed.requests, case.measured
-    groups: dict[str, Any] = {"all": pd.Series(True, index=measured.index), **case.groups}
-    groups |= {name: case.regimes == name for name in dict.fromkeys(case.regimes)}
-    output_tokens = [request.output_tokens for request in case.requests]
-    figures: dict[str, Any] = {
+    """The figures of a run: what it is, and its `errors`."""
+    return {
         "case": case.name,
         "kind": "run",
         "title": case.title,
@@ -32,14 +28,25 @@ def judge(case: RunCase, replayed: Replayed) -> dict[str, Any]:
         "deployment": describe(case.deployment),
         "notes": list(case.notes),
         "requests": len(case.requests),
-        "groups": {name: _group(predicted, measured, mask) for name, mask in groups.items()},
+        **errors(case, replayed),
+    }
+
+
+def errors(case: ReplayCase, replayed: Replayed) -> dict[str, Any]:
+    """Errors over all requests and by regime, aggregates, what others published, and which bars are reached."""
+    predicted, measured = replayed.requests, case.measured
+    groups: dict[str, Any] = {"all": pd.Series(True, index=measured.index), **case.groups}
+    groups |= {name: case.regimes == name for name in dict.fromkeys(case.regimes)}
+    output_tokens = [request.output_tokens for request in case.requests]
+    figures: dict[str, Any] = {
+        "groups": {name: group_errors(predicted, measured, mask) for name, mask in groups.items()},
         "aggregate": {
             "measured": throughput(measured, output_tokens) | {"preemptions": case.preemptions},
             "predicted": throughput(predicted, output_tokens)
             | {"preemptions": int(predicted["preemptions"].sum())},
         },
         "published": {
-            who: {name: _group(theirs, measured, mask) for name, mask in groups.items()}
+            who: {name: group_errors(theirs, measured, mask) for name, mask in groups.items()}
             for who, theirs in case.published.items()
         },
     }
@@ -54,7 +61,8 @@ def judge(case: RunCase, replayed: Replayed) -> dict[str, Any]:
     return figures
 
 
-def _group(predicted: pd.DataFrame, measured: pd.DataFrame, mask: pd.Series) -> Figures:
+def group_errors(predicted: pd.DataFrame, measured: pd.DataFrame, mask: pd.Series) -> Figures:
+    """Errors of some of the requests, and their number."""
     chosen = mask.to_numpy(bool)
     return {"requests": int(chosen.sum()), **compare(predicted[chosen], measured[chosen])}
 

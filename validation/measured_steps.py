@@ -23,8 +23,12 @@ from validation.cases.case import RunCase
 
 _SAME_S: Final = 1e-3
 _PS_PER_MS: Final = 1e9
-BINS: Final = (0, 512, 1024, 2048)
-"""Prompt tokens of a step, upper edges included."""
+BINS: Final = (0, 256, 384, 512, 640, 768, 896, 1024, 1152, 1280, 1408, 1536, 1664, 1792, 2048)
+"""Tokens of a step with prompts, upper edges included: matrix products take tiles of tokens."""
+_FEWEST: Final = 3
+"""Steps that a row must have."""
+_WIDEST: Final = 0.1
+"""Between the ratios of a row; others say nothing of a step's time."""
 DECODE_BINS: Final = (0, 8, 16, 32, 40, 48, 56, 64, 80, 96, 112, 128, 192, 256)
 """Decoding requests of a step, upper edges included."""
 _MOST_STEPS: Final = 6
@@ -73,7 +77,7 @@ def steps_with_prompts(case: RunCase, cached_tokens: pd.Series) -> pd.DataFrame:
         cached_tokens: of each request, found in the prefix cache.
 
     Returns:
-        A row per step: prompt_tokens, decodes, measured_ms, profile_ms.
+        A row per step: prompt_tokens, step_tokens, decodes, measured_ms, profile_ms.
     """
     step_time = case.deployment.plan.step_time.step_time
     measured = case.measured
@@ -96,15 +100,18 @@ def steps_with_prompts(case: RunCase, cached_tokens: pd.Series) -> pd.DataFrame:
         done = (since_s - first[running]) / (last[running] - first[running]) * (outputs[running] - 1)
         prompts = [(int(inputs[i] - cached[i]), int(cached[i])) for i in together]
         rows.append(_row(step_time, inputs[running] + done, prompts, float(first[together].max() - since_s)))
-    return pd.DataFrame(rows, columns=["prompt_tokens", "decodes", "measured_ms", "profile_ms"])
+    return pd.DataFrame(
+        rows, columns=["prompt_tokens", "step_tokens", "decodes", "measured_ms", "profile_ms"]
+    )
 
 
 def _row(
     step_time: StepTime, contexts: NDArray[np.float64], prompts: list[tuple[int, int]], both_s: float
-) -> tuple[int, int, float, float]:
+) -> tuple[int, int, int, float, float]:
     before_ms = _profile_ms(step_time, contexts)
     profile_ms = _profile_ms(step_time, contexts + 1, prompts)
-    return sum(tokens for tokens, _ in prompts), len(contexts), both_s * 1e3 - before_ms, profile_ms
+    tokens = sum(tokens for tokens, _ in prompts)
+    return tokens, tokens + len(contexts), len(contexts), both_s * 1e3 - before_ms, profile_ms
 
 
 def _profile_ms(
@@ -116,21 +123,41 @@ def _profile_ms(
     return step_time.step_ps(len(contexts), total, prompts, spread) / _PS_PER_MS
 
 
+def shortest_half(values: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Which half of the values lies closest together (Rousseeuw and Leroy 1988, the shorth)."""
+    order = np.argsort(values, kind="stable")
+    half = len(values) // 2 + 1
+    ordered = values[order]
+    first = int(np.argmin(ordered[half - 1 :] - ordered[: len(values) - half + 1]))
+    inside = np.zeros(len(values), dtype=np.bool_)
+    inside[order[first : first + half]] = True
+    return inside
+
+
 def summary(steps: pd.DataFrame, column: str, bins: Sequence[int]) -> list[dict[str, Any]]:
-    """Median difference and ratio of measured to profile, by bins of a column."""
+    """Difference and ratio of measured to profile, by bins of a column that are not nearly empty.
+
+    Medians of the half of the steps whose ratios lie closest together: some steps compute a preempted request's prompt
+    again, of which no stamp tells.
+    """
     found = []
     for low, high in pairwise(bins):
         mine = steps[(steps[column] > low) & (steps[column] <= high)]
-        if mine.empty:
+        if len(mine) < _FEWEST:
             continue
+        ratios = (mine["measured_ms"] / mine["profile_ms"]).to_numpy(float)
+        inside = shortest_half(ratios)
+        if np.ptp(ratios[inside]) > _WIDEST:
+            continue
+        half = mine[inside]
         found.append(
             {
                 column: f"{low + 1} to {high}",
                 "steps": len(mine),
-                "median_decodes": float(mine["decodes"].median()),
-                "profile_ms": float(mine["profile_ms"].median()),
-                "measured_less_profile_ms": float((mine["measured_ms"] - mine["profile_ms"]).median()),
-                "measured_per_profile": float((mine["measured_ms"] / mine["profile_ms"]).median()),
+                "median_decodes": float(half["decodes"].median()),
+                "profile_ms": float(half["profile_ms"].median()),
+                "measured_less_profile_ms": float((half["measured_ms"] - half["profile_ms"]).median()),
+                "measured_per_profile": float((half["measured_ms"] / half["profile_ms"]).median()),
             }
         )
     return found

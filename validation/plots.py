@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from simulator.report import style
-from validation.cases.case import RunCase
+from validation.cases.case import ReplayCase
 from validation.comparison import METRICS
 from validation.single_replica import Replayed
 
@@ -18,7 +18,7 @@ _NAMES: Final = {"ttft_ms": "TTFT at the client", "tpot_ms": "TPOT", "e2e_ms": "
 _COLOURS: Final = (style.BLUE, style.ORANGE, style.VERMILLION, style.PURPLE)
 
 
-def plot_case(case: RunCase, replayed: Replayed) -> Figure:
+def plot_case(case: ReplayCase, replayed: Replayed) -> Figure:
     """Distributions above, pairs in the middle, running and waiting requests below."""
     with style.style():
         figure = style.new_figure(12, 10)
@@ -34,14 +34,14 @@ def plot_case(case: RunCase, replayed: Replayed) -> Figure:
     return figure
 
 
-def save_plot(path: Path, case: RunCase, replayed: Replayed) -> None:
+def save_plot(path: Path, case: ReplayCase, replayed: Replayed) -> None:
     """Draw a case into a file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with style.style():
         plot_case(case, replayed).savefig(path, dpi=120)
 
 
-def _distributions(axes: Axes, case: RunCase, replayed: Replayed, metric: str) -> None:
+def _distributions(axes: Axes, case: ReplayCase, replayed: Replayed, metric: str) -> None:
     axes.set_title(_NAMES[metric])
     series = [
         ("measured", case.measured[metric], style.INK, 2.0),
@@ -61,7 +61,7 @@ def _distributions(axes: Axes, case: RunCase, replayed: Replayed, metric: str) -
     axes.legend(loc="lower right")
 
 
-def _pairs(axes: Axes, case: RunCase, replayed: Replayed, metric: str) -> None:
+def _pairs(axes: Axes, case: ReplayCase, replayed: Replayed, metric: str) -> None:
     for name, colour in zip(dict.fromkeys(case.regimes), _COLOURS):
         mask = (case.regimes == name).to_numpy(bool)
         axes.scatter(
@@ -84,7 +84,7 @@ def _pairs(axes: Axes, case: RunCase, replayed: Replayed, metric: str) -> None:
     axes.legend(loc="upper left", markerscale=2)
 
 
-def _timeline(axes: Axes, case: RunCase, replayed: Replayed) -> None:
+def _timeline(axes: Axes, case: ReplayCase, replayed: Replayed) -> None:
     axes.set_title("running and waiting requests")
     predicted = replayed.timeline
     for name, colour in (("running", style.BLUE), ("waiting", style.VERMILLION)):

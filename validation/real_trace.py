@@ -7,6 +7,7 @@ aborts, counted in steps, and compares every step.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -36,6 +37,7 @@ class RealTrace:
         steps: steps that scheduled something; their times are 0.
         finished_before: of each step, the requests that finished or were aborted since the one before.
         stages: of each step, the capture's stage.
+        drained: of each step, whether an asynchronous engine had taken all outputs before it.
     """
 
     source: str
@@ -45,6 +47,7 @@ class RealTrace:
     steps: list[StepRecord]
     finished_before: list[list[int]]
     stages: list[int]
+    drained: list[bool]
 
     @property
     def num_preemptions(self) -> int:
@@ -116,6 +119,7 @@ def traces_of(capture: Capture) -> Iterator[RealTrace]:
             steps=[_step_record(step) for step in steps],
             finished_before=[step["finished"] for step in steps],
             stages=[step["stage"] for step in steps],
+            drained=[facts.async_scheduling and step["depth"] == 0 for step in steps],
         )
 
 
@@ -155,39 +159,48 @@ def replay(trace: RealTrace) -> tuple[list[StepRecord], list[list[int]]]:
     steps: list[StepRecord] = []
     finished: list[int] = []
     finished_before: list[list[int]] = []
+    waiting, aborts = deque(trace.arrivals), deque(trace.aborts)
+    present: set[int] = set()
+    now = 0
+
+    def submit(*, idle: bool) -> None:
+        # Seen by the next schedule, which is the first after as many as there have been. An asynchronous engine
+        # may have gone on taking outputs in between, with nothing to schedule.
+        done = len(steps)
+        held = not idle and done < len(trace.drained) and trace.drained[done]
+        while waiting and (waiting[0][0] < done or (waiting[0][0] == done and not held)):
+            request = waiting.popleft()[1]
+            assert engine.submit(request, now) is None
+            present.add(request.request_id)
 
     def observe(step: StepRecord) -> None:
         if step.scheduled:
             steps.append(step._replace(time_ps=0))
+        submit(idle=False)  # the next schedule of an asynchronous engine may be at the same instant
 
     engine = PlainEngine(trace.config, _STEP, _NoGaps(), observe)
-    waiting, aborts = list(trace.arrivals), list(trace.aborts)
-    present: set[int] = set()
-    now = 0
     while waiting or engine.next_time() is not None:
         next_ps = engine.next_time()
-        idle = next_ps is None
         now = now + 1 if next_ps is None else next_ps
-        # Seen by the next schedule, which is the first after these many.
         while aborts and aborts[0][0] <= len(steps):
-            number = aborts.pop(0)[1]
+            number = aborts.popleft()[1]
             if number in present:
                 engine.abort(number, now)
                 present.discard(number)
                 finished.append(number)
-        # An idle engine is woken.
-        while waiting and (waiting[0][0] <= len(steps) or idle):
-            request = waiting.pop(0)[1]
-            assert engine.submit(request, now) is None
-            present.add(request.request_id)
-            idle = False
+        submit(idle=next_ps is None)
+        if waiting and engine.next_time() is None:
+            waiting[0] = (len(steps), waiting[0][1])  # ours has nothing to do: it took other steps
+            submit(idle=True)
         known = len(steps)
         deliveries = engine.advance(now)
         ended = [d.request_id for d in deliveries if d.kind == DeliveryKind.FINISHED]
         present.difference_update(ended)
         finished += ended
         if len(steps) > known:
+            # Outputs come before the first schedule of an instant.
             finished_before.append(sorted(finished))
+            finished_before += [[]] * (len(steps) - known - 1)
             finished = []
     return steps, finished_before
 

@@ -59,6 +59,7 @@ class RecordedRequest:
         block_ids: ids of the prompt's leading blocks; equal ids mean equal prompts up to there.
         measured: what the file tells of its times.
         segments: content of the prompt (`simulator.engines.protocol`), in place of ``block_ids``.
+        priority: smaller is more urgent; used by the priority policy only.
     """
 
     arrival_s: float
@@ -67,6 +68,7 @@ class RecordedRequest:
     block_ids: tuple[int, ...] = ()
     measured: Measured = Measured()
     segments: ContentSegments = ()
+    priority: int = 0
 
 
 @dataclass(frozen=True)

@@ -51,20 +51,50 @@ def kind_of(prompt_tokens: int) -> int:
     return 1 if prompt_tokens < _LARGE_CHUNK else 2
 
 
+Factor = Callable[[int, int], float]
+"""What a step's time is multiplied by, from its decodes and its prompt tokens."""
+
+
+def as_predicted(decodes: int, prompt_tokens: int) -> float:
+    """No factor."""
+    return 1.0
+
+
+def by_kind(factors: Sequence[float]) -> Factor:
+    """A factor for each of `KINDS`."""
+    return lambda decodes, prompt_tokens: factors[kind_of(prompt_tokens)]
+
+
+def by_size(decode_steps: pd.DataFrame, prompt_steps: pd.DataFrame) -> Factor:
+    """Measured / profile of single steps of that size: of decodes, or of all tokens where prompts are among them."""
+    decodes_x = _ratios(decode_steps, "decodes", DECODE_BINS)
+    tokens_x = _ratios(prompt_steps, "step_tokens", BINS)
+
+    def factor(decodes: int, prompt_tokens: int) -> float:
+        size, ratios = (decodes + prompt_tokens, tokens_x) if prompt_tokens else (decodes, decodes_x)
+        return next((ratio for upper, ratio in ratios if size <= upper), ratios[-1][1])
+
+    return factor
+
+
+def _ratios(steps: pd.DataFrame, column: str, bins: Sequence[int]) -> list[tuple[int, float]]:
+    """(upper edge, ratio) of the bins that have steps; an empty one has the next one's."""
+    rows = summary(steps, column, bins)
+    return [(int(row[column].split()[-1]), row["measured_per_profile"]) for row in rows] or [(bins[-1], 1.0)]
+
+
 class FactoredStepTime:
-    """Step times with a factor for each kind of step, and the true time of the first step.
+    """Step times with factors, and the true time of the first step.
 
     Args:
         base: the times.
-        factors: by kind.
+        factor: of each step.
         first_ps: time of the first step, or None.
     """
 
-    def __init__(
-        self, base: StepTime, factors: Sequence[float] = (1.0, 1.0, 1.0), first_ps: int | None = None
-    ):
+    def __init__(self, base: StepTime, factor: Factor = as_predicted, first_ps: int | None = None):
         self._base = base
-        self._factors = tuple(factors)
+        self._factor = factor
         self._first_ps = first_ps
 
     def step_ps(
@@ -77,7 +107,7 @@ class FactoredStepTime:
         first_ps, self._first_ps = self._first_ps, None
         if first_ps is not None:
             return first_ps
-        factor = self._factors[kind_of(sum(tokens for tokens, _ in prefills))]
+        factor = self._factor(decode_requests, sum(tokens for tokens, _ in prefills))
         step = decode_requests, decode_context_tokens, prefills, decode_spread_tokens
         return round(self._base.step_ps(*step) * factor)
 
@@ -85,7 +115,7 @@ class FactoredStepTime:
         return self._base.host_ps(scheduled_requests)
 
     def decode_terms(self, decode_requests: int) -> tuple[int, int, int]:
-        factor = self._factors[0]
+        factor = self._factor(decode_requests, 0)
         base_ps, per_context_ps, per_spread_ps = self._base.decode_terms(decode_requests)
         return round(base_ps * factor), round(per_context_ps * factor), round(per_spread_ps * factor)
 
@@ -161,13 +191,19 @@ def residual(case: RunCase) -> dict[str, Any]:
     )
     for what, run in _true_inputs(case):
         add("true input", what, run().requests)
-    for what, requests in _true_results(case, base.requests):
-        add("true result", what, requests)
     figures: dict[str, Any] = {"case": case.name, "rows": rows}
     if "first_token_s" in case.measured and plan.engine.async_scheduling:
-        with_prompts = steps_with_prompts(case, base.requests["cached_tokens"])
-        figures["decode_steps"] = summary(decode_steps(case), "decodes", DECODE_BINS)
-        figures["prompt_steps"] = summary(with_prompts, "prompt_tokens", BINS)
+        singles = decode_steps(case), steps_with_prompts(case, base.requests["cached_tokens"])
+        sized = FactoredStepTime(plan.step_time.step_time, by_size(*singles))
+        add(
+            "true input",
+            "step times with the factors of single steps of that size, below",
+            _replay(case, plan, skipping=False, step_time=sized).requests,
+        )
+        figures["decode_steps"] = summary(singles[0], "decodes", DECODE_BINS)
+        figures["prompt_steps"] = summary(singles[1], "step_tokens", BINS)
+    for what, requests in _true_results(case, base.requests):
+        add("true result", what, requests)
     return figures
 
 
@@ -250,7 +286,7 @@ def _true_inputs(case: RunCase) -> list[tuple[str, Callable[[], Replayed]]]:
     rows.append(
         (
             f"step times with factors from this run: {text}",
-            lambda: _replay(case, plan, skipping=False, step_time=FactoredStepTime(times, factors)),
+            lambda: _replay(case, plan, skipping=False, step_time=FactoredStepTime(times, by_kind(factors))),
         )
     )
     return rows
@@ -297,7 +333,7 @@ def text(figures: dict[str, Any]) -> str:
         unqueued = row.get("unqueued_ttft_median")
         cells += f"{'':10}" if unqueued is None else f"{unqueued:>10.2f}"
         lines.append(f"{cells}  {row['kind']}: {row['what']}")
-    for key, column in (("decode_steps", "decodes"), ("prompt_steps", "prompt_tokens")):
+    for key, column in (("decode_steps", "decodes"), ("prompt_steps", "step_tokens")):
         lines += [
             f"{step['steps']:>5} steps with {step[column]} {column.replace('_', ' ')}: {step['profile_ms']:.2f} ms by "
             f"the profile, measured {step['measured_less_profile_ms']:+.2f} ms (x {step['measured_per_profile']:.3f})"

@@ -4,7 +4,7 @@
 
 Writes one small JSON per case, figures only. Cases are found in DIR (``measured/vllm_runs`` and
 ``measured/aiconfigurator_silicon_dense.csv``) and among our own captures (``calibration/records`` and
-``validation/real_traces``).
+``validation/real_traces``), which need no DIR.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from validation.cases import captures, silicon, vllm_runs
 from validation.cases.case import RunCase
 from validation.closed_loop import judge_points
 from validation.judge import judge, replay_case
+from validation.judge_loads import judge_loads
 from validation.plots import save_plot
 from validation.real_trace import TRACES
 from validation.results import RESULTS, write_results
@@ -48,14 +49,23 @@ def find_cases(data: Path | None, records: Path = captures.RECORDS) -> Iterator[
                 silicon.name_of(setting),
                 lambda plot, setting=setting, points=points: judge_points(setting, points),  # type: ignore[misc]
             )
-    for folder in [TRACES, *captures.folders(records)]:
+    traces = read_capture(TRACES)
+    yield _decisions(traces.manifest.plan, traces)
+    for name, folder in captures.folders(records).items():
         capture = read_capture(folder)
-        yield Found(
-            f"{capture.manifest.plan}--decisions",
-            lambda plots, capture=capture: captures.decisions(capture),  # type: ignore[misc]
-        )
-        for load in captures.loads(capture) if folder != TRACES else ():  # made for decisions alone
-            yield Found(captures.name_of(capture, load), _captured(capture, load))
+        if captures.tells_decisions(capture):
+            yield _decisions(name, capture)
+        for engine in captures.loads(capture):
+            yield _loads(f"{name}--{capture.manifest.engines[engine].name}", capture, engine)
+
+
+def _decisions(name: str, capture: Capture) -> Found:
+    case = f"{name}--decisions"
+    return Found(case, lambda plots: captures.decisions(case, capture))
+
+
+def _loads(name: str, capture: Capture, engine: int) -> Found:
+    return Found(name, lambda plots: judge_loads(name, capture, engine, plots))
 
 
 def _run(name: str, load: Callable[[], RunCase]) -> Callable[[Path | None], dict[str, Any]]:
@@ -65,30 +75,6 @@ def _run(name: str, load: Callable[[], RunCase]) -> Callable[[Path | None], dict
         if plots is not None:
             save_plot(plots / f"{name}.png", case, replayed)
         return judge(case, replayed)
-
-    return judged
-
-
-def _captured(capture: Capture, load: captures.Load) -> Callable[[Path | None], dict[str, Any]]:
-    name = captures.name_of(capture, load)
-
-    def judged(plots: Path | None) -> dict[str, Any]:
-        noise = captures.noise(capture, load)
-        try:
-            figures = _run(name, lambda: captures.load_case(capture, load))(plots)
-        except ScenarioError as error:
-            # A machine that no profile can describe: what was measured is shown, nothing is predicted.
-            figures = {
-                "case": name,
-                "kind": "run",
-                "title": f"{capture.manifest.gpu}: {load.stage.name}",
-                "source": f"own capture {capture.folder.name}",
-                "notes": [f"not predicted: {error.reason.split('; known:')[0]}"],
-                "requests": len(captures.measured(capture, load)),
-                "groups": {},
-                "bars": [],
-            }
-        return figures | ({} if noise is None else {"noise": noise})
 
     return judged
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import numpy as np
 import pandas as pd
@@ -19,22 +19,42 @@ from simulator.clock import Clock
 from simulator.cluster.replica import Replica
 from simulator.draws import Draws
 from simulator.engines.protocol import Engine, StepTime
+from simulator.engines.vllm.config import EngineConfig
 from simulator.engines.vllm.factory import make_engine
 from simulator.engines.vllm.plain import PlainEngine, StepRecord
 from simulator.gateway.gateway import Gateway
 from simulator.gateway.policies import routing_policy
 from simulator.interrupts import deferred_signals
 from simulator.records.recorder import Recorder
-from simulator.resolve import ReplicaPlan
 from simulator.scenario.clients import Clients
 from simulator.scenario.gateway import Gateway as GatewaySection
 from simulator.scenario.slo import Slo
+from simulator.step_time import ResolvedStepTime
 from simulator.units import PS_PER_S, to_ps
 from simulator.workload.request import TRACE_BLOCK, RequestSpec, content_id
 from validation.requests import RecordedRequest
 
 _NAME: Final = "replay"
 _SLICE_PS: Final = 10 * PS_PER_S
+
+
+class ReplicaModel(Protocol):
+    """What a replica is made of: a scenario's `ReplicaPlan`, or a captured engine's."""
+
+    @property
+    def engine(self) -> EngineConfig: ...
+
+    @property
+    def step_time(self) -> ResolvedStepTime: ...
+
+    @property
+    def frontend_in_ps(self) -> int: ...
+
+    @property
+    def frontend_in_ps_per_token(self) -> int: ...
+
+    @property
+    def frontend_out_ps(self) -> int: ...
 
 
 @dataclass(frozen=True)
@@ -104,14 +124,14 @@ def _spec(index: int, request: RecordedRequest, first_s: float, block_tokens: in
         request.output_tokens,
         request.output_tokens,  # load generators send the length that they want as max_tokens
         segments,
-        0,
+        request.priority,
         index,
         0,
     )
 
 
 def replay(
-    plan: ReplicaPlan,
+    plan: ReplicaModel,
     requests: Sequence[RecordedRequest],
     *,
     prefix_block_tokens: int = 16,

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, MultipleLocator, NullLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, MultipleLocator, NullLocator
 
 BLUE: Final = "#0072B2"
 SKY: Final = "#56B4E9"
@@ -104,10 +104,13 @@ def legend_beside(axes: Axes) -> None:
 
 
 def seconds_axis(axis: Any) -> None:
-    """A logarithmic axis of durations: ticks at 1, 2 and 5, or at powers of ten when there are many."""
+    """A logarithmic axis of durations: ticks at 1, 2 and 5; at powers of ten when there are many, evenly when few."""
     low, high = axis.get_view_interval()
-    narrow = high / low < 300
-    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if narrow else (1.0,), numticks=20))
+    if high / low < 6:
+        axis.set_major_locator(MaxNLocator(nbins=4))
+    else:
+        narrow = high / low < 300
+        axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if narrow else (1.0,), numticks=20))
     axis.set_minor_locator(NullLocator())
     axis.set_major_formatter(FuncFormatter(lambda v, _: f"{v * 1e3:g} ms" if v < 1 else f"{v:g} s"))
 

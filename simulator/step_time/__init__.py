@@ -11,7 +11,7 @@ from simulator.step_time.profile import (
     load_profile,
 )
 from simulator.step_time.roofline import roofline_profile
-from simulator.step_time.select import ResolvedStepTime, load_step_time, shipped_profiles
+from simulator.step_time.select import ResolvedStepTime, best_shipped, load_step_time, shipped_profiles
 from simulator.step_time.tables import ProfileStepTime
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "ProfileStepTime",
     "ResolvedStepTime",
     "StepTimeProfile",
+    "best_shipped",
     "dump_profile",
     "load_profile",
     "load_step_time",

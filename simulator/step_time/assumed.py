@@ -32,6 +32,11 @@ HETEROGENEITY_NOTE: Final = (
     "decode_attention.heterogeneity: 1.02, assumed (1.0175 was measured on RTX PRO 6000)"
 )
 
+LONGEST_CONTEXT_NOTE: Final = (
+    "longest_context_ns: what one thread block takes alone, from the prompt of 16,384 tokens, times 0.68 (0.75 beside "
+    "prompts); these shares were measured on RTX PRO 6000 and RTX 4090, not on this GPU"
+)
+
 HOST: Final = HostTime(
     base_us=1500.0,
     per_request_us=8.0,

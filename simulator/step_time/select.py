@@ -11,7 +11,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from simulator.catalog import Gpu, Model, ModelShape, canonical_dtype, find_gpu, find_model
+from simulator.catalog import Model, ModelShape, canonical_dtype, find_gpu, find_model
 from simulator.draws import Draws
 from simulator.step_time.perturb import perturbed
 from simulator.step_time.profile import FrontEnd, KvCacheRecord, ProfileError, StepTimeProfile, load_profile
@@ -108,9 +108,9 @@ def _same_times(a: ModelShape, b: ModelShape) -> bool:
 
 
 class _Deployment(NamedTuple):
-    """What step times are asked for."""
+    """What step times are asked for; ``gpu`` is an id."""
 
-    gpu: Gpu
+    gpu: str
     model: Model
     tp: int
     dtype: str
@@ -121,8 +121,8 @@ def _mismatch(profile: StepTimeProfile, asked: _Deployment) -> str | None:
     """Why a profile does not describe this deployment; None if it does."""
     identity = profile.identity
     gpu, model, tp, dtype, cache = asked
-    if identity.gpu != gpu.id:
-        return f"it is of {identity.gpu}, not {gpu.id}"
+    if identity.gpu != gpu:
+        return f"it is of {identity.gpu}, not {gpu}"
     if not _same_times(identity.shape, model.shape):
         return f"it is of {identity.model}, whose shape is not that of {model.name}"
     if identity.tp != tp:
@@ -144,6 +144,33 @@ def _named(name: str) -> StepTimeProfile:
     raise ProfileError(
         f"profile {name!r} is neither a file nor one that ships with the simulator; there are: "
         f"auto, roofline, {', '.join(shipped_names())}"
+    )
+
+
+def _asked(gpu: str, model: Model, tp: int, dtype: str, kv_cache_dtype: str) -> _Deployment:
+    dtype = canonical_dtype(dtype)
+    dtype = "bfloat16" if dtype == "float16" else dtype  # the same kernels at the same rate
+    cache = "bfloat16" if kv_cache_dtype in ("auto", "float16") else canonical_dtype(kv_cache_dtype)
+    return _Deployment(gpu, model, tp, dtype, cache)
+
+
+def best_shipped(
+    gpu: str, model: Model, tp: int = 1, dtype: str = "bfloat16", kv_cache_dtype: str = "auto"
+) -> StepTimeProfile | None:
+    """The best shipped profile that matches, of a GPU id or of ``CPU``; None if there is none.
+
+    Raises:
+        CatalogError: unknown dtype.
+    """
+    return _best(_asked(gpu, model, tp, dtype, kv_cache_dtype))
+
+
+def _best(asked: _Deployment) -> StepTimeProfile | None:
+    matches = [
+        candidate for candidate in shipped_profiles(asked.gpu).values() if _mismatch(candidate, asked) is None
+    ]
+    return min(
+        matches, key=lambda candidate: (_PREFERENCE.index(candidate.source), candidate.name), default=None
     )
 
 
@@ -179,22 +206,20 @@ def load_step_time(
     """
     found_gpu = find_gpu(gpu)
     found_model = model if isinstance(model, Model) else find_model(model)
-    dtype = canonical_dtype(dtype)
-    dtype = "bfloat16" if dtype == "float16" else dtype  # the same kernels at the same rate
-    cache_dtype = "bfloat16" if kv_cache_dtype in ("auto", "float16") else canonical_dtype(kv_cache_dtype)
-    asked = _Deployment(found_gpu, found_model, tp, dtype, cache_dtype)
+    asked = _asked(found_gpu.id, found_model, tp, dtype, kv_cache_dtype)
     if profile in ("auto", "roofline"):
-        matches = [] if profile == "roofline" else list(shipped_profiles(found_gpu.id).values())
-        matches = [candidate for candidate in matches if _mismatch(candidate, asked) is None]
-        if matches:
-            chosen = min(matches, key=lambda candidate: (_PREFERENCE.index(candidate.source), candidate.name))
-            reason = f"the best shipped profile for {found_gpu.id}, {found_model.name}, tp {tp}, {dtype}"
+        best = _best(asked) if profile == "auto" else None
+        what = f"{found_gpu.id}, {found_model.name}, tp {tp}, {asked.dtype}"
+        if best is not None:
+            chosen, reason = best, f"the best shipped profile for {what}"
         else:
-            chosen = roofline_profile(found_gpu, found_model, dtype=dtype, kv_cache_dtype=cache_dtype, tp=tp)
+            chosen = roofline_profile(
+                found_gpu, found_model, dtype=asked.dtype, kv_cache_dtype=asked.kv_cache_dtype, tp=tp
+            )
             reason = (
                 "the scenario asks for the roofline"
                 if profile == "roofline"
-                else f"no shipped profile is of {found_gpu.id}, {found_model.name}, tp {tp}, {dtype}"
+                else f"no shipped profile is of {what}"
             )
     else:
         chosen = _named(profile)

@@ -15,6 +15,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 FILE: Final = "validated.yaml"
 
+_OF_CPUS: Final = "cpu--"
+"""Profiles of CPUs, by the beginning of their names: they check the calibration and tell nothing of a GPU's."""
+
 
 class ValidatedError(BaseModel):
     """Errors of one profile in one regime of one case; percentages are MAPEs, TTFT and E2E the client's."""
@@ -52,7 +55,7 @@ def typical_tpot_error(profile: str, source: str) -> tuple[float, str] | None:
     Args:
         profile: its name.
         source: as in `ValidatedError`; where the profile itself was not validated, the median of those that were
-            made in the same way stands in.
+            made in the same way for a GPU stands in.
 
     Returns:
         The mean absolute relative error and its origin in words; None if nothing of the kind was validated.
@@ -61,7 +64,11 @@ def typical_tpot_error(profile: str, source: str) -> tuple[float, str] | None:
     own = [entry.tpot_pct for entry in whole if entry.profile == profile and entry.tpot_pct is not None]
     if own:
         return max(own) / 100, "its validated TPOT error"
-    alike = [entry.tpot_pct for entry in whole if entry.source == source and entry.tpot_pct is not None]
+    alike = [
+        entry.tpot_pct
+        for entry in whole
+        if entry.source == source and entry.tpot_pct is not None and not entry.profile.startswith(_OF_CPUS)
+    ]
     if alike:
         return median(alike) / 100, f"the median TPOT error of {len(alike)} validated cases ({source})"
     return None

@@ -140,7 +140,9 @@ class SyntheticCapture:
         self._now_us = 0.0
         self._graphs = cudagraph_capture_sizes(MAX_SEQS)
 
-    def engine(self, name: str = "sync", *, graphs: bool = True, **settings: Any) -> None:
+    def engine(
+        self, name: str = "sync", *, graphs: bool = True, quantisation: str | None = None, **settings: Any
+    ) -> None:
         """Start the next engine; the stages that follow run on it."""
         config = replace(CONFIG, **settings)
         captured = self._graphs if graphs else []
@@ -151,6 +153,7 @@ class SyntheticCapture:
                 shape=self.profile.identity.shape,
                 dtype="bfloat16",
                 kv_cache_dtype="auto",
+                quantisation=quantisation,
                 tp=1,
                 pp=1,
                 num_gpu_blocks=config.num_gpu_blocks,
@@ -370,6 +373,9 @@ class SyntheticCapture:
             }
         )
         self._scheduled_ps.append(record.time_ps)
+        for number, _ in record.admitted:
+            row = self._requests[number]
+            row["scheduled_us"] = row["scheduled_us"] or round(start)  # a resumed request has been before
         self._finished = []
         self._number += 1
 

@@ -204,6 +204,19 @@ def test_engines_that_can_or_cannot_be_fitted(tmp_path: Path, build: object, rea
     assert profile.terms.eager_floor_us == 0.0
 
 
+@pytest.mark.parametrize(("quantisation", "weights"), [("fp8", "fp8"), ("compressed-tensors", "bfloat16")])
+def test_quantised_weights_are_known_by_their_type(tmp_path: Path, quantisation: str, weights: str) -> None:
+    capture = SyntheticCapture()
+    capture.engine(quantisation=quantisation)
+    sweep(capture, batches=(8, 4, 1), mixed=False, skewed=False, repeats=1)
+    identity = fit_profile(read_capture_set([capture.write(tmp_path)])).profile.identity
+    assert (identity.dtype, identity.kv_cache_dtype, identity.quantisation) == (
+        weights,
+        "bfloat16",
+        quantisation,
+    )
+
+
 def test_captures_without_a_sweep_are_refused(tmp_path: Path) -> None:
     capture = SyntheticCapture()
     capture.engine()

@@ -1,9 +1,8 @@
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from calibration.capture_format import read_capture
+from calibration.capture_format import CaptureError, read_capture
 from calibration.load_comparison import compare_loads, repeat_noise
 from simulator.step_time import StepTimeProfile
 from tests.calibration.synthetic import SyntheticCapture, load_of, truth
@@ -34,8 +33,10 @@ def test_the_profile_that_made_a_load_reproduces_it(folder: Path) -> None:
     ]
     for run in runs:
         # Captured times are whole microseconds.
-        assert run.simulated.ttft_ms == pytest.approx(run.measured.ttft_ms, abs=0.05)
-        assert run.simulated.e2e_ms == pytest.approx(run.measured.e2e_ms, abs=0.05)
+        for metric in ("ttft_ms", "e2e_ms"):
+            assert run.simulated[metric].to_numpy(float) == pytest.approx(
+                run.measured[metric].to_numpy(), abs=0.05
+            )
         assert run.out_of_range == 0
         assert abs(run.error("TPOT", "mean")) < 0.001
 
@@ -60,6 +61,13 @@ def test_a_profile_twice_as_slow_shows(folder: Path) -> None:
 def test_repeats_tell_the_noise(folder: Path) -> None:
     runs = compare_loads(read_capture(folder), _even())
     assert repeat_noise(runs, "TPOT", "mean")["knee"] == pytest.approx(0.0, abs=0.001)
-    runs[1].measured.e2e_ms[:] = np.array(runs[0].measured.e2e_ms) * 1.5
+    runs[1].measured["e2e_ms"] = runs[0].measured["e2e_ms"] * 1.5
     # (1.5 - 1) over the mean of the two.
     assert repeat_noise(runs, "E2E", "mean") == {"knee": pytest.approx(0.4)}
+
+
+def test_a_request_that_our_engine_refuses_is_told(folder: Path) -> None:
+    capture = read_capture(folder)
+    capture.manifest.engines[0].max_model_len = 100
+    with pytest.raises(CaptureError, match=r"stage knee: request .*: the simulated engine refuses it"):
+        compare_loads(capture, _even())

@@ -8,6 +8,7 @@ from calibration.spread_contexts import (
     excess_ns,
     table_scale,
     unsplit_from,
+    with_assumed_spread,
     with_spread_decode,
     with_spread_mixed,
 )
@@ -87,3 +88,21 @@ def test_the_tables_scale_is_a_median() -> None:
     assert table_scale(rows, rows.t_mean_us.to_numpy() * np.array([0.3, 0.34, 0.33, 9.0])) == pytest.approx(
         0.335
     )
+
+
+def test_what_is_assumed_where_nothing_was_measured() -> None:
+    mixed = MixedAttention(
+        requests=[1, 8],
+        chunk_tokens=[1],
+        base_us=[[0.0], [0.0]],
+        per_context_token_ns=[1.0, 1.0],
+        max_context_tokens=64,
+    )
+    # A100: 0.8 x 2 x 108 multiprocessors / 8 heads = 21.6, and a graph of 24 is the first whose contexts are not split.
+    decode, mixed = with_assumed_spread(_decode([1, 8, 54, 108]), mixed, find_gpu("A100-80GB-SXM"), 8, 100.0)
+    assert decode.requests == [1, 8, 16, 17, 54, 108]
+    # 54 requests x 8 heads are two waves of 2 x 108 blocks, 108 are four.
+    assert decode.longest_context_ns == [0, 0, 0, 68, 68, 68]
+    assert mixed.longest_context_ns == [75, 75]
+    term, _ = with_assumed_spread(_decode([1, 8]), mixed, find_gpu("A100-80GB-SXM"), 8, 100.0)
+    assert (term.requests, term.longest_context_ns) == ([1, 8], [0, 0])

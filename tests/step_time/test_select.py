@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from simulator.catalog import CatalogError
-from simulator.step_time import ProfileError, dump_profile, load_step_time, shipped_profiles
+from simulator.catalog import CatalogError, Model
+from simulator.step_time import ProfileError, best_shipped, dump_profile, load_step_time, shipped_profiles
 
 LLAMA = "meta-llama/Llama-3.1-8B"
 
@@ -94,3 +94,12 @@ def test_profiles_of_one_gpu() -> None:
     of_one = shipped_profiles("RTX4090")
     assert list(of_one) == ["rtx4090--llama-3.1-8b--bf16--tp1"]
     assert of_one.items() <= shipped_profiles().items()
+
+
+def test_a_captured_cpu_has_its_profile_though_no_scenario_can_choose_it() -> None:
+    fitted = shipped_profiles()["cpu--tiny-llama--bf16--tp1--fitted"]
+    model = Model(name="any", shape=fitted.identity.shape, source="here")
+    assert best_shipped("CPU", model) is fitted
+    assert best_shipped("CPU", model, tp=2) is None
+    with pytest.raises(CatalogError, match="CPU is not a GPU"):
+        load_step_time("CPU", model)

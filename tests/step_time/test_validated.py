@@ -20,6 +20,9 @@ def test_another_profile_made_alike_stands_in() -> None:
     alike = typical_tpot_error("nobody's", "composed from kernels")
     assert alike is not None
     known = [e for name in shipped_profiles() for e in validated_errors(name) if e.regime == "all"]
+    known = [e for e in known if e.source == "composed from kernels"]
     assert alike[0] == median(e.tpot_pct for e in known if e.tpot_pct is not None) / 100
     assert f"{len(known)} validated cases" in alike[1]
+    # A CPU's error is its own, and stands in for no GPU's.
+    assert typical_tpot_error("cpu--tiny-llama--bf16--tp1--fitted", "fitted profile") is not None
     assert typical_tpot_error("nobody's", "fitted profile") is None

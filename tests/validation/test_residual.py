@@ -2,11 +2,12 @@
 
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from tests.validation.runs import NAME, write_run
 from validation.cases import vllm_runs
-from validation.residual import FactoredStepTime, main, residual, step_factors, text
+from validation.residual import FactoredStepTime, by_kind, by_size, main, residual, step_factors, text
 
 
 @pytest.fixture
@@ -20,11 +21,28 @@ def test_factors_make_the_decodes_last_as_long(slower: Path) -> None:
     times = case.deployment.plan.step_time.step_time
     factors = step_factors(case)
     assert factors == pytest.approx((1.25, 1.25, 1.0), rel=0.02)  # no step has 1,024 prompt tokens
-    factored = FactoredStepTime(times, factors, first_ps=7)
+    factored = FactoredStepTime(times, by_kind(factors), first_ps=7)
     assert factored.step_ps(1, 100, ()) == 7
     assert factored.step_ps(3, 900, ()) == pytest.approx(factors[0] * times.step_ps(3, 900, ()))
     base, per_token, _ = factored.decode_terms(3)
     assert base + per_token * 900 == pytest.approx(factored.step_ps(3, 900, ()), abs=1000)
+
+
+def test_factors_by_size() -> None:
+    decode = pd.DataFrame(
+        {"decodes": [3] * 3 + [20] * 3, "measured_ms": [2.0] * 3 + [3.0] * 3, "profile_ms": [1.0] * 6}
+    )
+    prompts = pd.DataFrame(
+        {
+            "step_tokens": [300] * 3 + [700] * 2,
+            "decodes": [1] * 5,
+            "measured_ms": [5.0] * 5,
+            "profile_ms": [1.0] * 5,
+        }
+    )
+    factor = by_size(decode, prompts)
+    assert [factor(n, 0) for n in (1, 8, 9, 32, 200)] == [2, 2, 3, 3, 3]
+    assert [factor(1, tokens) for tokens in (10, 299, 900)] == [5, 5, 5]  # two steps are too few for a row
 
 
 def test_rows(slower: Path, capsys: pytest.CaptureFixture[str]) -> None:

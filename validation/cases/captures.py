@@ -1,30 +1,31 @@
 """Loads that our own captures of a real vLLM hold (`calibration.capture_format`), found by listing a folder.
 
-Every step of a capture is replayed and its decisions compared (`validation.real_trace`). Its stages for validation
-are replayed request by request at the arrivals that the load generator had, on the profile that is best for the GPU;
-a load that was run twice shows its noise: the second run held against the first. A machine without a profile (a CPU)
-gets no prediction of times: of it decisions and noise are shown.
+Every step of a capture is replayed and its decisions compared (`validation.real_trace`). Its loads for validation are
+replayed request by request at the arrivals that the load generator had (`validation.captured_load`), on the step
+times that are best for the machine. A load that was run twice shows its noise: the second run held against the first.
 """
 
 from __future__ import annotations
 
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
 import pandas as pd
-import yaml
 
-from calibration.capture_format import MANIFEST, Capture, CapturedEngine, CapturedStage
-from validation.cases.case import RunCase
-from validation.cases.regimes import unqueued
+from calibration.capture_format import MANIFEST, Capture, CapturedStage
+from validation.captured_load import CapturedReplica, captured_replica, load_rows, measured, recorded_requests
+from validation.cases.case import Bar, ReplayCase
+from validation.cases.regimes import regimes, unqueued
 from validation.comparison import Figures, compare
-from validation.deployment import Deployment, load_deployment
 from validation.real_trace import differing_steps, traces_of
-from validation.requests import RecordedRequest
 
 RECORDS: Final = Path(__file__).parents[2] / "calibration" / "records"
+
+_BARS: Final = {"ttft_ms": 5.0, "tpot_ms": 2.0, "e2e_ms": 2.0}
+_BARRED: Final = ("light", "knee", "overload")
+"""Loads of these regimes have bars, where the machine has a GPU."""
 
 
 @dataclass(frozen=True)
@@ -35,12 +36,24 @@ class Load:
     stage: CapturedStage
 
 
-def folders(records: Path = RECORDS) -> list[Path]:
-    """Captures in a folder, by name."""
-    return sorted(path.parent for path in records.glob(f"*/{MANIFEST}"))
+@dataclass(frozen=True, kw_only=True)
+class LoadCase(ReplayCase):
+    """A captured load, on the engine that it was captured of."""
+
+    captured: CapturedReplica
+
+    @property
+    def replica(self) -> CapturedReplica:
+        return self.captured
 
 
-def decisions(capture: Capture) -> dict[str, Any]:
+def folders(records: Path = RECORDS) -> dict[str, Path]:
+    """Captures below a folder, by name: their path with ``--`` between its parts."""
+    found = sorted(path.parent for path in records.rglob(MANIFEST))
+    return {"--".join(folder.relative_to(records).parts): folder for folder in found}
+
+
+def decisions(name: str, capture: Capture) -> dict[str, Any]:
     """Every engine's steps held against ours.
 
     Raises:
@@ -61,7 +74,7 @@ def decisions(capture: Capture) -> dict[str, Any]:
             }
         )
     return {
-        "case": f"{manifest.plan}--decisions",
+        "case": name,
         "kind": "decisions",
         "title": f"{manifest.plan}, vLLM {manifest.versions['vllm']} on {manifest.gpu}",
         "source": "own capture",
@@ -70,147 +83,103 @@ def decisions(capture: Capture) -> dict[str, Any]:
     }
 
 
-def loads(capture: Capture) -> list[Load]:
-    """The open- or closed-loop loads that are for validation."""
-    return [
-        Load(number, stage)
-        for number, stage in enumerate(capture.manifest.stages)
-        if stage.purpose == "validation" and stage.status == "ok"
-    ]
+def tells_decisions(capture: Capture) -> bool:
+    """Whether steps were recorded, and when the scheduler saw each request: a server's client cannot tell."""
+    return bool(capture.steps.num_rows) and len(capture.requests["arrival_step"].drop_null()) > 0
 
 
-def name_of(capture: Capture, load: Load) -> str:
-    """The case's name."""
-    engine = capture.manifest.engines[load.stage.engine]
-    return f"{capture.folder.name}--{engine.name}--{load.stage.name}"
+def loads(capture: Capture) -> dict[int, list[Load]]:
+    """The loads for validation that ran to their end, by the engine's position."""
+    found: dict[int, list[Load]] = {}
+    for number, stage in enumerate(capture.manifest.stages):
+        if stage.kind == "load" and stage.purpose == "validation" and stage.status == "ok":
+            found.setdefault(stage.engine, []).append(Load(number, stage))
+    return found
 
 
-def _rows(capture: Capture, load: Load) -> pd.DataFrame:
-    """The load's requests that got a token."""
-    rows: pd.DataFrame = capture.requests.to_pandas()
-    return rows[(rows["stage"] == load.number) & (rows["output_tokens"] > 0)].reset_index(drop=True)
+def load_times(capture: Capture, load: Load) -> pd.DataFrame:
+    """What was measured of a load's requests."""
+    return measured(load_rows(capture, load.number))
 
 
-def measured(capture: Capture, load: Load) -> pd.DataFrame:
-    """What was measured of a load's requests, in the capture's order.
-
-    Requests that were aborted or cut are load and nothing else: of them the arrival alone is known.
-    """
-    rows = _rows(capture, load)
-    start_us = rows["submitted_us"].min()
-    sent, first, last, queued, scheduled = (
-        rows[name].astype(float)
-        for name in ("submitted_us", "first_token_us", "last_token_us", "queued_us", "scheduled_us")
-    )
-    steps = (rows["output_tokens"] - 1).where(rows["output_tokens"] > 1)
-    times = pd.DataFrame(
-        {
-            "ttft_ms": (first - sent) / 1e3,
-            "tpot_ms": (last - first) / steps / 1e3,
-            "e2e_ms": (last - sent) / 1e3,
-            "queue_ms": (scheduled - queued) / 1e3,
-            "scheduled_s": (scheduled - start_us) / 1e6,
-        }
-    ).where(rows["status"] == "finished")
-    times.insert(0, "arrival_s", (sent - start_us) / 1e6)
-    return times
-
-
-def noise(capture: Capture, load: Load) -> dict[str, Figures] | None:
-    """The load held against the one that it repeats, request by request; None if it repeats none."""
-    if load.stage.repeat_of is None:
+def noise(capture: Capture, load: Load) -> tuple[str, dict[str, Figures]] | None:
+    """The load held against the run of it before, request by request, and that run's name; None for a first run."""
+    before: Load | None = None
+    for other in loads(capture)[load.stage.engine]:
+        if other.number >= load.number:
+            break
+        if load.stage.repeat_of in (other.stage.name, other.stage.repeat_of) and load.stage.repeat_of:
+            before = other
+    if before is None:
         return None
-    first = next((other for other in loads(capture) if other.stage.name == load.stage.repeat_of), None)
-    if first is None:
-        return None
-    once, again = measured(capture, first), measured(capture, load)
+    once, again = load_times(capture, before), load_times(capture, load)
     if len(once) != len(again):
         return None
-    return compare(again, once)
+    return before.stage.name, compare(again, once)
 
 
-def preemptions(capture: Capture, load: Load) -> int:
-    """Preemptions of the engine during a load."""
-    steps = capture.steps.to_pandas()
-    return int(sum(len(row) for row in steps.loc[steps["stage"] == load.number, "preempted"]))
+def bars(gpu: str, load: Load) -> tuple[Bar, ...]:
+    """What a load should reach; paths begin with the load's name."""
+    if gpu == "CPU" or load.stage.regime not in _BARRED:
+        return ()
+    return tuple(Bar(f"all.{metric}.mape_pct", at_most) for metric, at_most in _BARS.items())
 
 
-def load_case(capture: Capture, load: Load) -> RunCase:
+def load_case(capture: Capture, load: Load) -> LoadCase:
     """A load as a case to be replayed.
 
     Raises:
-        ScenarioError: no GPU of the catalogue, a model that does not fit.
+        CaptureError: a machine of which no step times are known, settings that our engine refuses.
     """
     manifest = capture.manifest
     engine = manifest.engines[load.stage.engine]
-    deployment = _deployment(manifest.gpu, manifest.versions["vllm"], engine)
-    times = measured(capture, load)
-    table = _rows(capture, load)
-    requests = [
-        RecordedRequest(
-            float(times["arrival_s"][row]),
-            int(table["prompt_tokens"][row]),
-            int(table["output_tokens"][row]),
-            segments=tuple(
-                (int(content), int(end))
-                for content, end in zip(table["segment_ids"][row], table["segment_ends"][row], strict=True)
-            ),
-        )
-        for row in range(len(table))
-    ]
-    regime = load.stage.regime or "load"
-    return RunCase(
-        name=name_of(capture, load),
+    replica = captured_replica(capture, load.stage.engine)
+    rows = load_rows(capture, load.number)
+    times = measured(rows)
+    steps = _steps(capture, load, int(rows["submitted_us"].min()))
+    stamped = bool(times["queue_ms"].notna().any())
+    met = pd.Series("all", index=times.index)
+    if stamped and steps is not None:
+        met = regimes(times["queue_ms"], times["scheduled_s"], steps, replica.engine.max_num_seqs)
+    return LoadCase(
+        name=load.stage.name,
         title=f"{manifest.gpu}, {engine.model}, vLLM {manifest.versions['vllm']}: {load.stage.name}",
-        source=f"own capture {capture.folder.name}",
-        deployment=deployment,
-        requests=requests,
+        requests=recorded_requests(rows),
         measured=times,
-        timeline=_timeline(capture, load),
-        regimes=pd.Series(regime, index=times.index),
-        groups={"unqueued": unqueued(times["queue_ms"])} if times["queue_ms"].notna().any() else {},
-        preemptions=preemptions(capture, load),
-        notes=(f"regime as planned: {regime}",),
+        timeline=None if steps is None else _each_second(steps, rows),
+        regimes=met,
+        groups={"unqueued": unqueued(times["queue_ms"])} if stamped else {},
+        preemptions=None if steps is None else int(steps["preempted"].sum()),
+        bars=bars(manifest.gpu, load),
+        captured=replica,
     )
 
 
-def _timeline(capture: Capture, load: Load) -> pd.DataFrame | None:
-    """Running and waiting at the last step of each second; None where steps were not recorded."""
+def _steps(capture: Capture, load: Load, start_us: int) -> pd.DataFrame | None:
+    """t_s of each step's launch, counted from the first arrival, and the state after its schedule."""
     steps = capture.steps.to_pandas()
-    steps = steps[steps["stage"] == load.number]
+    steps = steps[steps["stage"] == load.number].sort_values("launch_us")
     if steps.empty:
         return None
-    requests = capture.requests.to_pandas()
-    start_us = requests.loc[requests["stage"] == load.number, "submitted_us"].min()
-    seconds = ((steps["launch_us"] - start_us) // 1_000_000 + 1).astype(int)
-    last = steps.groupby(seconds).last()
+    blocks = capture.manifest.engines[load.stage.engine].num_gpu_blocks - 1
     return pd.DataFrame(
         {
-            "t_s": last.index.to_numpy(float),
-            "running": last["running"].map(len).to_numpy(),
-            "waiting": last["waiting"].to_numpy(),
+            "t_s": (steps["launch_us"] - start_us).to_numpy(float) / 1e6,
+            "running": steps["running"].map(len).to_numpy(),
+            "waiting": steps["waiting"].to_numpy(),
+            "kv_usage": 1.0 - steps["free_blocks"].to_numpy(float) / blocks,
+            "preempted": steps["preempted"].map(len).to_numpy(),
         }
     )
 
 
-def _deployment(gpu: str, version: str, engine: CapturedEngine) -> Deployment:
-    config: dict[str, Any] = {
-        "model": engine.model,
-        "dtype": engine.dtype,
-        "quantization": engine.quantisation,
-        "kv-cache-dtype": engine.kv_cache_dtype,
-        "tensor-parallel-size": engine.tp,
-        "max-num-seqs": engine.max_num_seqs,
-        "max-num-batched-tokens": engine.max_num_batched_tokens,
-        "max-model-len": engine.max_model_len,
-        "num-gpu-blocks-override": engine.num_gpu_blocks,
-        "block-size": engine.block_size,
-        "gpu-memory-utilization": engine.gpu_memory_utilization,
-        "enforce-eager": engine.enforce_eager,
-        "async-scheduling": engine.async_scheduling,
-        "enable-prefix-caching": engine.enable_prefix_caching,
-    }
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "engine.yaml"
-        path.write_text(yaml.safe_dump({key: value for key, value in config.items() if value is not None}))
-        return load_deployment(path, "auto", gpu=gpu, vllm_version=version)
+def _each_second(steps: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
+    """Running and waiting at each whole second: after the last schedule, or none where the engine was empty."""
+    start_us = rows["submitted_us"].min()
+    begin = np.sort((rows["submitted_us"] - start_us).to_numpy(float)) / 1e6
+    end = np.sort((rows["last_token_us"] - start_us).to_numpy(float)) / 1e6
+    at_s = np.arange(1.0, np.floor(steps["t_s"].iloc[-1]) + 2.0)
+    last = np.maximum(np.searchsorted(steps["t_s"].to_numpy(), at_s, side="right") - 1, 0)
+    inside = np.searchsorted(begin, at_s, side="right") > np.searchsorted(end, at_s, side="right")
+    state = {name: np.where(inside, steps[name].to_numpy()[last], 0) for name in ("running", "waiting")}
+    return pd.DataFrame({"t_s": at_s, **state})
