@@ -16,6 +16,7 @@ MODULES = [
     "simulator/clients/counters.py",
     "simulator/clients/ledger.py",
     "simulator/clients/request.py",
+    "simulator/clients/retry.py",
     "simulator/clients/rows.py",
     "simulator/clients/timeouts.py",
     "simulator/clock.py",

@@ -26,12 +26,14 @@ class Case:
         scenario: its file.
         overrides: assignments on top of it.
         rate_per_s: arrival rate; None leaves the scenario's.
-        requests: how many are wanted; sets the duration together with the rate. None leaves the duration.
+        requests: how many are wanted; sets the duration together with the rate.
+        duration_s: simulated time; without it and without ``requests`` the scenario's, whatever the scale.
         share_of_capacity: take this share of the measured capacity as the rate.
         starved: leave a tenth of the KV blocks.
         bar_requests_per_cpu_s: the bar; None for a bar in seconds.
         bar_cpu_s: the bar; None for a bar in requests per CPU second.
         bar_memory_bytes: largest resident memory, if that is barred too.
+        bar_control_plane_share: largest share of the CPU time in the control plane, if that is barred too.
         needs: a file without which the case is skipped.
     """
 
@@ -40,11 +42,13 @@ class Case:
     overrides: tuple[str, ...] = ()
     rate_per_s: float | None = None
     requests: int | None = None
+    duration_s: float | None = None
     share_of_capacity: float | None = None
     starved: bool = False
     bar_requests_per_cpu_s: float | None = None
     bar_cpu_s: float | None = None
     bar_memory_bytes: float | None = None
+    bar_control_plane_share: float | None = None
     needs: Path | None = None
 
 
@@ -93,12 +97,19 @@ def bars() -> list[Case]:
         Case(
             "1 million requests, autoscaled, half spot",
             SPIKY,
-            ("duration=125000s",),
+            duration_s=125_000,
             bar_cpu_s=40,
             bar_memory_bytes=1e9,
         ),
         Case("experiments/spiky.yaml", SPIKY, bar_cpu_s=6),
-        Case("10 million requests, the Azure 2024 week", AZURE_WEEK, bar_cpu_s=600, bar_memory_bytes=1e9),
+        Case(
+            "10 million requests, the Azure 2024 week",
+            AZURE_WEEK,
+            duration_s=7 * 86_400,
+            bar_cpu_s=600,
+            bar_memory_bytes=1e9,
+            bar_control_plane_share=0.1,
+        ),
     ]
 
 

@@ -85,6 +85,8 @@ def run_case(case: Case, scale: float) -> Measurement:
         overrides.append(f"workload.0.arrivals.rate={rate}")
         if case.requests is not None:
             overrides.append(f"duration={scale * case.requests / rate}")
+    if case.duration_s is not None:
+        overrides.append(f"duration={scale * case.duration_s}")
     return fresh(case.scenario, overrides)
 
 
@@ -136,6 +138,9 @@ def _verdict(case: Case, found: Measurement) -> tuple[str, str]:
     if case.bar_memory_bytes is not None:
         bar += f", {case.bar_memory_bytes / 1e9:g} GB"
         met = met and found.memory_bytes <= case.bar_memory_bytes
+    if case.bar_control_plane_share is not None:
+        bar += f", {100 * case.bar_control_plane_share:g} %"
+        met = met and found.control_plane_share <= case.bar_control_plane_share
     return bar, _mark(met)
 
 
@@ -154,7 +159,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = parser.parse_args(arguments)
     console = Console() if sys.stdout.isatty() else Console(width=140)
     table = Table(title="Speed: CPU time, imports and plots left out", title_justify="left")
-    for column in ("case", "requests", "CPU s", "requests/CPU s", "memory", "bar", ""):
+    for column in ("case", "requests", "CPU s", "requests/CPU s", "memory", "control plane", "bar", ""):
         table.add_column(column, justify="left" if column in ("case", "") else "right", no_wrap=True)
     shares = Table(title="Where the CPU time goes (of the Python files, not compiled)", title_justify="left")
     record: dict[str, Any] = {}
@@ -174,6 +179,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             f"{found.cpu_s:.1f}",
             f"{found.requests_per_cpu_s:,.0f}",
             f"{found.memory_bytes / 1e9:.2f} GB",
+            f"{100 * found.control_plane_share:.1f} %",
             bar,
             verdict,
         )

@@ -41,7 +41,7 @@ from simulator.gateway.policies import routing_policy
 from simulator.gateway.split import TrafficSplit
 from simulator.interrupts import deferred_signals
 from simulator.metrics.facts import PoolLedger, PriceFacts, RunFacts, StepTimeTrust
-from simulator.metrics.summary import SUMMARY_COLUMNS, summarise
+from simulator.metrics.summary import summarise
 from simulator.outcomes import Cause
 from simulator.pricing import PricedPool, price_notes, price_pools
 from simulator.resolve import ReplicaPlan, resolve_replica
@@ -203,7 +203,7 @@ class Simulation:
         self.client.finish()  # before the last row: it counts what ends at this instant and bills streams left
         self.timeline.sample()
         self.cluster.finish(clock.now)
-        return summarise(self.recorder.tables(SUMMARY_COLUMNS), self.recorder.itl, self.facts())
+        return summarise(self.recorder.tables(), self.recorder.itl, self.facts())
 
     def facts(self) -> RunFacts:
         """What the summary needs beside the tables."""

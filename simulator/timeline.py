@@ -15,7 +15,7 @@ from simpy import Event
 from simulator.billing import usd
 from simulator.clock import LAST, Clock
 from simulator.engines.protocol import EngineCounters, EngineSnapshot
-from simulator.units import PS_PER_S, to_s
+from simulator.units import PS_PER_S_FLOAT, to_s
 
 if TYPE_CHECKING:
     from simulator.clients.client import Client
@@ -115,7 +115,7 @@ class TimelineSampler:
         ttft_s = sorted(stats.ttft_s)
         row: tuple[Any, ...] = (
             to_s(now),
-            interval_ps / PS_PER_S,
+            interval_ps / PS_PER_S_FLOAT,
             stats.arrivals,
             stats.attempts,
             stats.completed,
@@ -131,7 +131,7 @@ class TimelineSampler:
             running / len(usage) if usage else None,
             sum(usage) / len(usage) if usage else None,
             max(usage) if usage else None,
-            busy_ps / serving_ps if serving_ps else None,
+            float(busy_ps) / serving_ps if serving_ps else None,
             self._gpu_memory_used_bytes if usage else None,
             totals.prompt_tokens - before.prompt_tokens,
             totals.generation_tokens - before.generation_tokens,

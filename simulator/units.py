@@ -10,6 +10,10 @@ from __future__ import annotations
 from typing import Final
 
 PS_PER_S: Final = 10**12
+PS_PER_S_FLOAT: Final = 1e12
+"""Divides in modules that are compiled: above 2**53 ps (2.5 h) Python rounds the quotient of two integers once and
+compiled code twice, but that of an integer and a float both round alike."""
+
 PS_PER_MS: Final = 10**9
 PS_PER_US: Final = 10**6
 

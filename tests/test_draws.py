@@ -1,3 +1,5 @@
+from itertools import islice
+
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
@@ -19,6 +21,12 @@ def test_a_range_of_entities_equals_their_single_draws():
     for row in range(4):
         for word in range(4):
             assert block[row, word] == draws.uniform("arrival", 10 + row, 2, word)
+
+
+def test_a_sequence_is_the_draws_of_one_entity_after_the_other():
+    draws = Draws(3)
+    drawn = list(islice(draws.sequence("pass"), 300))
+    assert drawn == [draws.uniform("pass", entity) for entity in range(300)]
 
 
 def test_seed_replication_purpose_entity_and_attempt_all_change_the_draw():

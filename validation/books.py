@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from simulator.cluster.nodes import Node, Pool
     from simulator.cluster.pods import Pod
     from simulator.cluster.replica import Replica
-    from simulator.records.results import Tables
+    from simulator.records.tables import Tables
 
 _CLOSE = 1e-9
 _LINES_USD = 1e-5

@@ -12,7 +12,7 @@ from simulator.metrics.conservation import ConservationError, check_conservation
 if TYPE_CHECKING:
     import pandas as pd
 
-    from simulator.records.results import Tables
+    from simulator.records.tables import Tables
     from simulator.scenario.schema import Scenario
 
 _ATTEMPT_OUTCOMES: Final = {"completed", "rejected", "cut", "timed-out", "in-flight"}

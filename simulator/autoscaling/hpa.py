@@ -14,8 +14,8 @@ limits, scale events), `hpa_write` (what a write leaves behind).
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import Final, Literal
+from dataclasses import replace
+from typing import Final
 
 from simulator.autoscaling.hpa_controller import HpaController, HpaFlags, HpaGates
 from simulator.autoscaling.hpa_metrics import combine, propose
@@ -30,6 +30,7 @@ from simulator.autoscaling.hpa_normalize import (
 )
 from simulator.autoscaling.hpa_spec import HpaSpec, defaulted_rules, hpa_spec
 from simulator.autoscaling.hpa_types import (
+    ConditionType,
     HpaDecision,
     HpaEvent,
     HpaSnapshot,
@@ -67,41 +68,39 @@ _SELECTOR_REASONS: Final[Mapping[str, tuple[str, str]]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
 class _Pass:
-    """A pass that has read the scale: what stays the same until it ends."""
+    """A pass that has read the scale: what it looks at, and what it has written so far.
 
-    snapshot: HpaSnapshot
-    scale: Scale
-    state: HpaState
-    now: int
+    Attributes:
+        state: what the pass before left.
+        conditions, recommendations: what this one will leave.
+    """
 
-    @property
-    def spec(self) -> HpaSpec:
-        return self.snapshot.spec
+    __slots__ = ("conditions", "current", "now", "recommendations", "scale", "snapshot", "spec", "state")
 
-    @property
-    def current(self) -> int:
-        return self.scale.spec_replicas
+    def __init__(self, snapshot: HpaSnapshot, scale: Scale, state: HpaState, now: int) -> None:
+        self.snapshot = snapshot
+        self.spec = snapshot.spec
+        self.scale = scale
+        self.current = scale.spec_replicas
+        self.now = now
+        self.state = state
+        self.conditions = state.conditions
+        self.recommendations = state.recommendations
 
-    def with_state(self, state: HpaState) -> _Pass:
-        return replace(self, state=state)
-
-    def with_condition(
-        self,
-        kind: Literal["AbleToScale", "ScalingActive", "ScalingLimited"],
-        status: bool,
-        reason: str,
-        message: str,
-    ) -> _Pass:
-        conditions = with_condition(self.state.conditions, kind, status, reason, message, self.now)
-        return self.with_state(replace(self.state, conditions=conditions))
+    def set_condition(self, kind: ConditionType, status: bool, reason: str, message: str) -> None:
+        self.conditions = with_condition(self.conditions, kind, status, reason, message, self.now)
 
     def abandoned(
         self, event: HpaEvent, proposals: tuple[MetricProposal, ...] = ()
     ) -> tuple[HpaState, HpaDecision]:
         """The end of a pass that decides nothing: the log and the desired size stay as they were."""
-        state = replace(self.state, current_replicas=self.current)
+        state = replace(
+            self.state,
+            conditions=self.conditions,
+            recommendations=self.recommendations,
+            current_replicas=self.current,
+        )
         decision = HpaDecision(
             desired_replicas=None,
             current_replicas=self.current,
@@ -114,17 +113,19 @@ class _Pass:
         )
         return state, decision
 
-    def ended(self, decision: HpaDecision) -> tuple[HpaState, HpaDecision]:
+    def ended(self, decision: HpaDecision, text: str) -> tuple[HpaState, HpaDecision]:
         """The end of a pass with an answer; the status is final unless a write follows."""
         state = self.state
-        if not decision.rescale:
-            state = replace(
-                state,
-                current_replicas=self.current,
-                desired_replicas=self.current,
-                current_metrics=decision.current_metrics,
-            )
-        return state, replace(decision, conditions=state.conditions)
+        stays = not decision.rescale
+        state = replace(
+            state,
+            conditions=self.conditions,
+            recommendations=self.recommendations,
+            current_replicas=self.current if stays else state.current_replicas,
+            desired_replicas=self.current if stays else state.desired_replicas,
+            current_metrics=decision.current_metrics if stays else state.current_metrics,
+        )
+        return state, replace(decision, conditions=self.conditions, text=text)
 
 
 def decide(state: HpaState, snapshot: HpaSnapshot, now: int) -> tuple[HpaState, HpaDecision]:
@@ -153,40 +154,39 @@ def decide(state: HpaState, snapshot: HpaSnapshot, now: int) -> tuple[HpaState, 
         )
         return replace(state, conditions=conditions), decision
 
-    this = _Pass(snapshot, snapshot.scale, state, now).with_condition(
+    this = _Pass(snapshot, snapshot.scale, state, now)
+    this.set_condition(
         "AbleToScale",
         True,
         "SucceededGetScale",
         "the HPA controller was able to get the target's current scale",
     )
     if not snapshot.controller.scale_to_zero:
-        kept = tuple(c for c in this.state.conditions if c.type != "ScaledToZero")
-        this = this.with_state(replace(this.state, conditions=kept))
-    if this.state.recommendations is None:
-        first = (Recommendation(this.current, now),)
-        this = this.with_state(replace(this.state, recommendations=first))
+        this.conditions = tuple(c for c in this.conditions if c.type != "ScaledToZero")
+    if this.recommendations is None:
+        this.recommendations = (Recommendation(this.current, now),)
 
     spec, current, minimum = this.spec, this.current, this.spec.effective_min_replicas
     if current == 0:
         if not _may_leave_zero(this):
             message = "scaling is disabled since the replica count of the target is zero"
-            this = this.with_condition("ScalingActive", False, "ScalingDisabled", message)
-            return this.ended(HpaDecision(0, 0, False, text=message))
+            this.set_condition("ScalingActive", False, "ScalingDisabled", message)
+            return this.ended(HpaDecision(0, 0, False), message)
     elif current > spec.max_replicas:
-        return this.ended(_forced(current, spec.max_replicas, "above Spec.MaxReplicas"))
+        return _forced(this, spec.max_replicas, "above Spec.MaxReplicas")
     elif current < minimum:
-        return this.ended(_forced(current, minimum, "below Spec.MinReplicas"))
+        return _forced(this, minimum, "below Spec.MinReplicas")
     return _from_metrics(this)
 
 
-def _forced(current: int, desired: int, why: str) -> HpaDecision:
+def _forced(this: _Pass, desired: int, why: str) -> tuple[HpaState, HpaDecision]:
     reason = f"Current number of replicas {why}"
-    return HpaDecision(desired, current, True, reason=reason, text=f"New size: {desired}; reason: {reason}")
+    decision = HpaDecision(desired, this.current, True, reason=reason)
+    return this.ended(decision, f"New size: {desired}; reason: {reason}")
 
 
 def _scaled_to_zero(this: _Pass) -> bool:
-    condition = this.state.condition("ScaledToZero")
-    return condition is not None and condition.status
+    return any(condition.type == "ScaledToZero" and condition.status for condition in this.conditions)
 
 
 def _may_leave_zero(this: _Pass) -> bool:
@@ -208,7 +208,7 @@ def _from_metrics(this: _Pass) -> tuple[HpaState, HpaDecision]:
         reason, message = _SELECTOR_REASONS[problem]
         if scale.selector_message:
             message = f"{message}: {scale.selector_message}"
-        this = this.with_condition("ScalingActive", False, reason, message)
+        this.set_condition("ScalingActive", False, reason, message)
         return this.abandoned(HpaEvent("Warning", reason, message))
 
     if len(snapshot.readings) != len(spec.metrics):
@@ -224,7 +224,7 @@ def _from_metrics(this: _Pass) -> tuple[HpaState, HpaDecision]:
         reason = failure.reason if failure else "InvalidMetricSourceType"
         error = failure.error if failure else "no metrics are given"
         message = f"the HPA was unable to compute the replica count: {error}"
-        this = this.with_condition("ScalingActive", False, reason, message)
+        this.set_condition("ScalingActive", False, reason, message)
         summary = (
             f"invalid metrics ({combined.failed} invalid out of {len(proposals)}), first error is: {error}"
         )
@@ -233,7 +233,7 @@ def _from_metrics(this: _Pass) -> tuple[HpaState, HpaDecision]:
         )
         return state, replace(decision, events=(*errors, *decision.events))
     message = f"the HPA was able to successfully calculate a replica count from {combined.description}"
-    this = this.with_condition("ScalingActive", True, "ValidMetricFound", message)
+    this.set_condition("ScalingActive", True, "ValidMetricFound", message)
     # Metrics can be negative; sizes cannot.
     return _normalize(this, max(combined.replicas, 0), combined.description, proposals, errors)
 
@@ -247,7 +247,7 @@ def _normalize(
 ) -> tuple[HpaState, HpaDecision]:
     spec, flags, now = this.spec, this.snapshot.controller.flags, this.now
     current, minimum = this.current, spec.effective_min_replicas
-    log = this.state.recommendations or ()
+    log = this.recommendations or ()
     if spec.behavior is None:
         stable = stabilize(proposal, log, flags.downscale_stabilization_ps, now)
         limited = limit(current, stable.replicas, minimum, spec.max_replicas)
@@ -272,16 +272,14 @@ def _normalize(
             this.state.scale_down_events,
             now,
         )
-    this = this.with_state(replace(this.state, recommendations=stable.recommendations))
+    this.recommendations = stable.recommendations
     if stable.reason:
         message = RECENTLY_LOWER if stable.reason == "ScaleUpStabilized" else RECENTLY_HIGHER
-        this = this.with_condition("AbleToScale", True, stable.reason, message)
+        this.set_condition("AbleToScale", True, stable.reason, message)
     else:
-        this = this.with_condition(
-            "AbleToScale", True, "ReadyForNewScale", "recommended size matches current size"
-        )
+        this.set_condition("AbleToScale", True, "ReadyForNewScale", "recommended size matches current size")
     is_limited = limited.replicas != stable.replicas
-    this = this.with_condition("ScalingLimited", is_limited, limited.reason, LIMIT_MESSAGES[limited.reason])
+    this.set_condition("ScalingLimited", is_limited, limited.reason, LIMIT_MESSAGES[limited.reason])
 
     desired, reason = limited.replicas, ""
     if proposal > current:
@@ -305,7 +303,7 @@ def _normalize(
         current_metrics=tuple(p.status for p in proposals if p.status is not None),
         events=errors,
     )
-    return this.ended(replace(decision, text=_told(decision)))
+    return this.ended(decision, _told(decision))
 
 
 def _told(decision: HpaDecision) -> str:

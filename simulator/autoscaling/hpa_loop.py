@@ -202,7 +202,6 @@ class HpaLoop:
         self._template = template or PodTemplate()
         self.name = name
         self.state = HpaState()
-        self.passes = 0
         self._env = services.clock
         self._services = services
         self._spec = spec
@@ -217,11 +216,9 @@ class HpaLoop:
 
     def _run(self) -> Generator[Event, None, None]:
         yield self._env.timeout(self._controller.first_pass_delay_ps)
-        while True:
+        for chance in self._services.draws.sequence(f"hpa-pass/{self.name}"):
             self.sync()
-            chance = self._services.draws.uniform(f"hpa-pass/{self.name}", self.passes)
             took_s = self._policy.pass_duration.quantile_s(chance)
-            self.passes += 1
             yield self._env.timeout(self._controller.flags.sync_period_ps + to_ps(took_s))
 
     def snapshot(self) -> HpaSnapshot:

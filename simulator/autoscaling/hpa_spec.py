@@ -10,6 +10,7 @@ Source: Kubernetes autoscaling/v2 API and its defaults (pkg/apis/autoscaling/v2/
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from functools import cache
 from typing import Final, Literal
 
 from simulator.scenario.manifests.hpa import (
@@ -140,6 +141,7 @@ def _with_defaults(rules: ScalingRules | None, defaults: ScalingRules) -> Scalin
     return replace(rules, **unset)
 
 
+@cache
 def defaulted_rules(behavior: Behavior, downscale_stabilization_s: int) -> tuple[ScalingRules, ScalingRules]:
     """Scale-up and scale-down rules with every unset field filled in, each field alone.
 

@@ -200,6 +200,8 @@ def with_condition(
     """The conditions with one set: in its place if it was there, else at the end."""
     for index, old in enumerate(conditions):
         if old.type == kind:
+            if old.status == status and old.reason == reason and old.message == message:
+                return conditions
             since = old.last_transition_ps if old.status == status else now
             new = Condition(kind, status, reason, message, since)
             return (*conditions[:index], new, *conditions[index + 1 :])

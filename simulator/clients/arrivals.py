@@ -26,6 +26,7 @@ class Arrivals:
         self._begin = begin
         self._iterator: Iterator[RequestSpec] = iter(())
         self._head: RequestSpec | None = None
+        self._head_ps = 0  # when the head comes
         self._followers: list[tuple[int, int, RequestSpec]] = []  # heap: (arrival_ps, request_id, spec)
         self._armed_ps: int | None = None
 
@@ -37,7 +38,7 @@ class Arrivals:
     def start(self) -> None:
         """Read the stream's first request and wait for it."""
         self._iterator = self._stream()
-        self._head = next(self._iterator, None)
+        self._read()
         self._arm()
 
     def add(self, spec: RequestSpec) -> None:
@@ -49,10 +50,15 @@ class Arrivals:
         heappush(self._followers, (spec.arrival_ps, spec.request_id, spec))
         self._arm()
 
+    def _read(self) -> None:
+        head = self._head = next(self._iterator, None)
+        if head is not None:
+            self._head_ps = head.arrival_ps
+
     def _arm(self) -> None:
-        followers, head = self._followers, self._head
-        if head is not None and (not followers or head.arrival_ps <= followers[0][0]):
-            due = head.arrival_ps
+        followers = self._followers
+        if self._head is not None and (not followers or self._head_ps <= followers[0][0]):
+            due = self._head_ps
         elif followers:
             due = followers[0][0]
         else:
@@ -66,8 +72,8 @@ class Arrivals:
         if now != self._armed_ps:
             return  # an earlier arrival replaced this one
         head = self._head
-        while head is not None and head.arrival_ps <= now:
-            self._head = next(self._iterator, None)
+        while head is not None and self._head_ps <= now:
+            self._read()
             self._begin(head)
             head = self._head
         followers = self._followers

@@ -155,7 +155,7 @@ class Client:
     def _begin(self, spec: RequestSpec) -> None:
         self._settle(self._clock.now)
         request = LiveRequest(spec)
-        self._live[spec.request_id] = request
+        self._live[request.request_id] = request
         self._ledger.interval.arrivals += 1
         self._retries.first_attempt()
         if self._request_timeouts is not None:
@@ -163,19 +163,22 @@ class Client:
         self._send(request)
 
     def _send(self, request: LiveRequest) -> None:
-        spec = request.spec
+        # Taken apart at once: named attributes of a tuple are slow where this is compiled.
+        request_id, workload, _, prompt_tokens, output_tokens, max_tokens, segments, priority, _, _ = (
+            request.spec
+        )
         number = request.attempts
         request.attempts = number + 1
         self._ledger.interval.attempts += 1
-        attempt_id = attempt_id_of(spec.request_id, number)
+        attempt_id = attempt_id_of(request_id, number)
         engine_request = EngineRequest(
             attempt_id,
-            spec.prompt_tokens,
-            spec.output_tokens,
-            self._max_tokens(spec),
-            spec.priority,
-            spec.workload,
-            spec.segments,
+            prompt_tokens,
+            output_tokens,
+            self._cap(max_tokens, prompt_tokens),
+            priority,
+            workload,
+            segments,
         )
         attempt = Attempt(attempt_id, number, engine_request, self._clock.now, request)
         request.attempt = attempt
@@ -185,11 +188,11 @@ class Client:
             self._ttft_timeouts.add(attempt)
         self._gateway.submit(attempt)
 
-    def _max_tokens(self, spec: RequestSpec) -> int:
-        if spec.max_tokens is not None:
-            return spec.max_tokens
+    def _cap(self, max_tokens: int | None, prompt_tokens: int) -> int:
+        if max_tokens is not None:
+            return max_tokens
         # vLLM's default; at least 1, so that a prompt which fills the context gets its 400.
-        return max(1, self._max_model_len - spec.prompt_tokens)
+        return max(1, self._max_model_len - prompt_tokens)
 
     # --- news -------------------------------------------------------------------------------------------
 
@@ -271,10 +274,9 @@ class Client:
     def _end(self, request: LiveRequest, end_ps: int, *, succeeded: bool) -> None:
         request.attempt = None
         request.over = True
-        spec = request.spec
-        del self._live[spec.request_id]
-        if self._may_follow[spec.workload]:
-            follower = self._source.after(spec, end_ps, succeeded)
+        del self._live[request.request_id]
+        if self._may_follow[request.workload]:
+            follower = self._source.after(request.spec, end_ps, succeeded)
             if follower is not None:
                 self._arrivals.add(follower)
 
@@ -364,4 +366,4 @@ class Client:
         return request.fallback_ps + api.ttft_ps
 
     def _answer_tokens(self, spec: RequestSpec) -> int:
-        return min(spec.output_tokens, self._max_tokens(spec))
+        return min(spec.output_tokens, self._cap(spec.max_tokens, spec.prompt_tokens))

@@ -19,7 +19,7 @@ from simulator.engines.protocol import Finish
 from simulator.outcomes import Cause, Outcome
 from simulator.records.sink import RecordSink
 from simulator.scenario.slo import Slo
-from simulator.units import PS_PER_S
+from simulator.units import PS_PER_S_FLOAT
 
 
 class Ledger:
@@ -37,7 +37,7 @@ class Ledger:
     def __init__(self, sink: RecordSink, workloads: Sequence[str], slos: Sequence[Slo]) -> None:
         self._sink = sink
         self._workloads = workloads
-        self._is_good = [slo.is_met for slo in slos]
+        self._limits_s = [slo.limits_s for slo in slos]
         self.interval = IntervalStats()
         self._closed = ClientCounters()
 
@@ -53,7 +53,7 @@ class Ledger:
 
     def first_token(self, request: LiveRequest, seen_ps: int) -> None:
         """A first token has come."""
-        self.interval.ttft_s.append((seen_ps - request.spec.arrival_ps) / PS_PER_S)
+        self.interval.ttft_s.append((seen_ps - request.arrival_ps) / PS_PER_S_FLOAT)
 
     def attempt_failed(self, attempt: Attempt, end_ps: int, cause: Cause, output_tokens: int) -> None:
         """An attempt was refused, cut or abandoned."""
@@ -62,13 +62,19 @@ class Ledger:
 
     def completed(self, request: LiveRequest, attempt: Attempt, end_ps: int, finish: Finish) -> None:
         """The own fleet has answered."""
-        spec = request.spec
-        workload = spec.workload
+        workload = request.workload
         assert attempt.first_token_ps is not None
-        latencies = _latencies(spec.arrival_ps, attempt.first_token_ps, end_ps, finish.output_tokens)
-        good = self._is_good[workload](*latencies)
+        latencies = _latencies(request.arrival_ps, attempt.first_token_ps, end_ps, finish.output_tokens)
+        good = is_good(latencies, self._limits_s[workload])
         attempt_row, request_row = completed_rows(
-            spec, self._workloads[workload], attempt, finish, request.attempts, end_ps, latencies, good
+            request.spec,
+            self._workloads[workload],
+            attempt,
+            finish,
+            request.attempts,
+            end_ps,
+            latencies,
+            good,
         )
         self._sink.attempt(attempt_row)
         self._sink.request(request_row)
@@ -81,9 +87,9 @@ class Ledger:
         """The fallback API has answered; ``cause`` is why the own fleet did not."""
         spec = request.spec
         latencies = _latencies(spec.arrival_ps, first_ps, end_ps, output_tokens)
-        good = self._is_good[spec.workload](*latencies)
+        good = is_good(latencies, self._limits_s[spec.workload])
         name = self._workloads[spec.workload]
-        max_itl_s = tpot_ps / PS_PER_S if output_tokens > 1 else 0.0
+        max_itl_s = tpot_ps / PS_PER_S_FLOAT if output_tokens > 1 else 0.0
         self._sink.request(
             fallback_row(
                 spec, name, cause, output_tokens, request.attempts, end_ps, latencies, max_itl_s, good
@@ -104,7 +110,7 @@ class Ledger:
         if request.attempt is not None:
             self._sink.attempt(failed_attempt_row(request.attempt, None, None, "in-flight"))
         spec = request.spec
-        ttft_s = None if first_ps is None else (first_ps - spec.arrival_ps) / PS_PER_S
+        ttft_s = None if first_ps is None else (first_ps - spec.arrival_ps) / PS_PER_S_FLOAT
         name = self._workloads[spec.workload]
         self._sink.request(
             unanswered_row(spec, name, Outcome.IN_FLIGHT, Cause.NONE, request.attempts, None, ttft_s)
@@ -116,9 +122,17 @@ class Ledger:
             self.interval.tpot_s.append(tpot_s)
 
 
-def _latencies(
-    arrival_ps: int, first_ps: int, end_ps: int, output_tokens: int
-) -> tuple[float, float | None, float]:
-    """(ttft_s, tpot_s, e2e_s) of an answer; tpot is None below two tokens."""
-    tpot_s = (end_ps - first_ps) / (output_tokens - 1) / PS_PER_S if output_tokens > 1 else None
-    return (first_ps - arrival_ps) / PS_PER_S, tpot_s, (end_ps - arrival_ps) / PS_PER_S
+Latencies = tuple[float, float | None, float]
+"""(ttft_s, tpot_s, e2e_s) of an answer; tpot is None below two tokens."""
+
+
+def is_good(latencies: Latencies, limits_s: tuple[float, float, float]) -> bool:
+    """Whether an answer is within every limit (`Slo.limits_s`); one of a single token meets any of TPOT."""
+    ttft_s, tpot_s, e2e_s = latencies
+    ttft, tpot, e2e = limits_s
+    return ttft_s <= ttft and e2e_s <= e2e and (tpot_s is None or tpot_s <= tpot)
+
+
+def _latencies(arrival_ps: int, first_ps: int, end_ps: int, output_tokens: int) -> Latencies:
+    tpot_s = (end_ps - first_ps) / (output_tokens - 1) / PS_PER_S_FLOAT if output_tokens > 1 else None
+    return (first_ps - arrival_ps) / PS_PER_S_FLOAT, tpot_s, (end_ps - arrival_ps) / PS_PER_S_FLOAT

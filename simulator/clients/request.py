@@ -11,16 +11,30 @@ class LiveRequest:
 
     Attributes:
         spec: what is asked.
+        request_id, workload, arrival_ps: of the spec, for a compiled class finds its own attributes ten times as fast
+            as those of a named tuple.
         attempt: the attempt under way, or None (backing off, or at the fallback API).
         attempts: attempts sent so far.
         fallback_ps: when the fallback API was asked, or None.
         over: it has ended.
     """
 
-    __slots__ = ("attempt", "attempts", "fallback_ps", "over", "spec")
+    __slots__ = (
+        "arrival_ps",
+        "attempt",
+        "attempts",
+        "fallback_ps",
+        "over",
+        "request_id",
+        "spec",
+        "workload",
+    )
 
     def __init__(self, spec: RequestSpec) -> None:
         self.spec = spec
+        self.request_id = spec.request_id
+        self.workload = spec.workload
+        self.arrival_ps = spec.arrival_ps
         self.attempt: Attempt | None = None
         self.attempts = 0
         self.fallback_ps: int | None = None

@@ -7,7 +7,7 @@ from typing import Any, Final
 from simulator.attempts import Attempt, request_id_of
 from simulator.engines.protocol import Finish
 from simulator.outcomes import Cause, Outcome
-from simulator.units import PS_PER_S
+from simulator.units import PS_PER_S_FLOAT
 from simulator.workload.request import RequestSpec
 
 Row = tuple[Any, ...]
@@ -33,7 +33,7 @@ def attempt_outcome(cause: Cause) -> str:
 
 
 def _s(time_ps: int | None) -> float | None:
-    return None if time_ps is None else time_ps / PS_PER_S
+    return None if time_ps is None else time_ps / PS_PER_S_FLOAT
 
 
 def failed_attempt_row(
@@ -49,7 +49,7 @@ def failed_attempt_row(
         request_id_of(attempt.attempt_id),
         attempt.number,
         attempt.pod,
-        attempt.sent_ps / PS_PER_S,
+        attempt.sent_ps / PS_PER_S_FLOAT,
         _s(attempt.engine_ps),
         _s(attempt.scheduled_ps),
         _s(attempt.first_token_ps),
@@ -80,21 +80,20 @@ def completed_rows(
         finish.cached_tokens,
     )
     ttft_s, tpot_s, e2e_s = latencies
-    arrival_ps, sent_ps = spec.arrival_ps, attempt.sent_ps
-    engine_ps, first_ps = attempt.engine_ps, attempt.first_token_ps
+    request_id, _, arrival_ps, prompt_tokens, _, max_tokens, _, _, session_id, turn = spec
+    sent_ps, engine_ps, first_ps = attempt.sent_ps, attempt.engine_ps, attempt.first_token_ps
     assert engine_ps is not None
     assert first_ps is not None
-    request_id = spec.request_id
-    arrival_s, end_s = arrival_ps / PS_PER_S, end_ps / PS_PER_S
+    arrival_s, end_s = arrival_ps / PS_PER_S_FLOAT, end_ps / PS_PER_S_FLOAT
     attempt_row = (
         attempt.attempt_id,
         request_id,
         attempt.number,
         attempt.pod,
-        arrival_s if sent_ps == arrival_ps else sent_ps / PS_PER_S,
-        engine_ps / PS_PER_S,
-        scheduled_ps / PS_PER_S,
-        first_ps / PS_PER_S,
+        arrival_s if sent_ps == arrival_ps else sent_ps / PS_PER_S_FLOAT,
+        engine_ps / PS_PER_S_FLOAT,
+        scheduled_ps / PS_PER_S_FLOAT,
+        first_ps / PS_PER_S_FLOAT,
         end_s,
         output_tokens,
         _COMPLETED,
@@ -106,11 +105,11 @@ def completed_rows(
     request_row = (
         request_id,
         workload,
-        spec.session_id,
-        spec.turn,
+        session_id,
+        turn,
         arrival_s,
-        spec.prompt_tokens,
-        spec.max_tokens,
+        prompt_tokens,
+        max_tokens,
         output_tokens,
         _COMPLETED,
         "",
@@ -118,8 +117,8 @@ def completed_rows(
         ttft_s,
         tpot_s,
         e2e_s,
-        finish.max_gap_ps / PS_PER_S,
-        (scheduled_ps - engine_ps) / PS_PER_S,
+        finish.max_gap_ps / PS_PER_S_FLOAT,
+        (scheduled_ps - engine_ps) / PS_PER_S_FLOAT,
         end_s,
         finish.preemptions,
         cached_tokens,
@@ -152,7 +151,7 @@ def fallback_row(
         e2e_s,
         max_itl_s,
         None,
-        end_ps / PS_PER_S,
+        end_ps / PS_PER_S_FLOAT,
         0,
         None,
         slo_good,
@@ -193,7 +192,7 @@ def _asked(spec: RequestSpec, workload: str) -> Row:
         workload,
         spec.session_id,
         spec.turn,
-        spec.arrival_ps / PS_PER_S,
+        spec.arrival_ps / PS_PER_S_FLOAT,
         spec.prompt_tokens,
         spec.max_tokens,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import TYPE_CHECKING
 
 from simulator.billing import FleetPeak
@@ -204,22 +205,33 @@ class Cluster:
 
     def counts(self) -> Counts:
         """Sizes now."""
-        pods = self.deployment.pods.values()
         nodes = {"on-demand": 0, "spot": 0}
         for pool in self.pools:
             nodes[pool.config.capacity] += len(pool.nodes)
+        provisioned = ready = terminating = 0
+        slowdown_max: Fraction | None = None
+        temperature_max_c: float | None = None
+        for pod in self.deployment.pods.values():
+            if pod.active:
+                provisioned += 1
+                ready += pod.ready
+            terminating += pod.terminating
+            # Healthy pods share one fraction; to compare fractions is slow.
+            if pod.ready and pod.slowdown is not slowdown_max:
+                slowdown_max = pod.slowdown if slowdown_max is None else max(slowdown_max, pod.slowdown)
+            hot_c = pod.gpu_temperature_c
+            if hot_c is not None and (temperature_max_c is None or hot_c > temperature_max_c):
+                temperature_max_c = hot_c
         return Counts(
             desired=self.deployment.spec_replicas,
-            provisioned=sum(pod.active for pod in pods),
-            ready=sum(pod.active and pod.ready for pod in pods),
-            terminating=sum(pod.terminating for pod in pods),
+            provisioned=provisioned,
+            ready=ready,
+            terminating=terminating,
             nodes_on_demand=nodes["on-demand"],
             nodes_spot=nodes["spot"],
             restarts=self._kubelet.restarts,
-            slowdown_max=float(max((pod.slowdown for pod in pods if pod.ready), default=1)),
-            temperature_max_c=max(
-                (pod.gpu_temperature_c for pod in pods if pod.gpu_temperature_c is not None), default=None
-            ),
+            slowdown_max=1.0 if slowdown_max is None else float(slowdown_max),
+            temperature_max_c=temperature_max_c,
         )
 
     def statements(self, now: int) -> dict[str, Statement]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
 
+from simulator.metrics.distributions import label_counts
 from simulator.outcomes import Outcome
-from simulator.records.results import Tables
+from simulator.records.tables import Tables
 
 ERROR_OUTCOMES = (Outcome.TIMED_OUT, Outcome.REJECTED, Outcome.FAILED)
 """The outcomes that count as errors."""
@@ -15,10 +17,10 @@ class ConservationError(Exception):
     """The records contradict each other: a request was lost, doubled or counted twice."""
 
 
-def outcome_counts(requests: pd.DataFrame) -> dict[Outcome, int]:
+def outcome_counts(outcomes: pd.Categorical) -> dict[Outcome, int]:
     """Requests by outcome, every outcome present."""
-    counts = requests["outcome"].value_counts()
-    return {outcome: int(counts.get(outcome.label, 0)) for outcome in Outcome}
+    counts = label_counts(outcomes)
+    return {outcome: counts.get(outcome.label, 0) for outcome in Outcome}
 
 
 def check_conservation(tables: Tables) -> None:
@@ -30,19 +32,24 @@ def check_conservation(tables: Tables) -> None:
     Raises:
         ConservationError: with every contradiction found.
     """
-    requests, attempts, timeline = tables.requests, tables.attempts, tables.timeline
-    counts = outcome_counts(requests)
+    requests, attempts, timeline = tables.rows("requests"), tables.rows("attempts"), tables.timeline
+    counts = outcome_counts(tables.column("requests", "outcome"))
     pairs: list[tuple[str, int, str, int]] = [
-        ("requests", len(requests), "requests with a known outcome", sum(counts.values())),
-        ("requests", len(requests), "distinct request ids", requests["request_id"].nunique()),
-        ("attempts", len(attempts), "distinct attempt ids", attempts["attempt_id"].nunique()),
-        ("attempts", len(attempts), "attempts counted by requests", int(requests["attempts"].sum())),
+        ("requests", requests, "requests with a known outcome", sum(counts.values())),
+        ("requests", requests, "distinct request ids", _distinct(tables.column("requests", "request_id"))),
+        ("attempts", attempts, "distinct attempt ids", _distinct(tables.column("attempts", "attempt_id"))),
+        (
+            "attempts",
+            attempts,
+            "attempts counted by requests",
+            int(tables.column("requests", "attempts").sum()),
+        ),
     ]
     if len(timeline):
         errors = sum(counts[outcome] for outcome in ERROR_OUTCOMES)
         pairs += [
-            ("requests", len(requests), "arrivals in the timeline", int(timeline["arrivals"].sum())),
-            ("attempts", len(attempts), "attempts in the timeline", int(timeline["attempts"].sum())),
+            ("requests", requests, "arrivals in the timeline", int(timeline["arrivals"].sum())),
+            ("attempts", attempts, "attempts in the timeline", int(timeline["attempts"].sum())),
             (
                 "completed requests",
                 counts[Outcome.COMPLETED],
@@ -60,3 +67,9 @@ def check_conservation(tables: Tables) -> None:
     wrong = [f"{count} {what}, but {other} {name}" for what, count, name, other in pairs if count != other]
     if wrong:
         raise ConservationError("; ".join(wrong))
+
+
+def _distinct(ids: np.ndarray) -> int:
+    """How many different ones; puts them in order, for a hash table would be many times as large."""
+    ids.sort()
+    return int(np.count_nonzero(ids[1:] != ids[:-1])) + 1 if len(ids) else 0

@@ -7,12 +7,15 @@ reports them. Quantiles of inter-token latencies come from a histogram and are n
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 import pandas as pd
 
 from simulator.records.itl import QUANTILE_RELATIVE_ERROR, ItlPool
+
+Described: TypeAlias = dict[str, float | int | None]
+"""Figures of a distribution, by name; None where there is no value."""
 
 LEVELS: Final = {"p50": 0.50, "p90": 0.90, "p95": 0.95, "p99": 0.99}
 
@@ -28,21 +31,35 @@ def ratio(part: float, whole: float) -> float | None:
     return part / whole if whole else None
 
 
-def describe(values: pd.Series[float]) -> dict[str, float | int | None]:
-    """Count, mean, p50, p90, p95, p99 and maximum of the values that are there."""
-    known = values.dropna().to_numpy(dtype=float)
+def label_counts(labels: pd.Categorical) -> dict[str, int]:
+    """How many of each label; missing ones are not counted."""
+    codes = labels.codes[labels.codes >= 0]
+    counts = np.bincount(codes, minlength=len(labels.categories))
+    return dict(zip(labels.categories, counts.tolist(), strict=True))
+
+
+def describe(values: np.ndarray, of: np.ndarray) -> Described:
+    """Count, mean, p50, p90, p95, p99 and maximum.
+
+    Args:
+        values: floats; NaN where there is none.
+        of: which of them are meant, as a mask.
+    """
+    known = values[of & ~np.isnan(values)]
     if not len(known):
         return {"count": 0, "mean": None, **dict.fromkeys(LEVELS), "max": None}
-    quantiles = np.quantile(known, list(LEVELS.values()))
+    mean, most = float(known.mean()), float(known.max())
+    # The copy is ours to put in order.
+    quantiles = np.quantile(known, list(LEVELS.values()), overwrite_input=True)
     return {
         "count": len(known),
-        "mean": float(known.mean()),
+        "mean": mean,
         **{name: float(value) for name, value in zip(LEVELS, quantiles)},
-        "max": float(known.max()),
+        "max": most,
     }
 
 
-def describe_itl(pool: ItlPool) -> dict[str, float | int | None]:
+def describe_itl(pool: ItlPool) -> Described:
     """The same of pooled inter-token latencies; ``quantile_relative_error`` bounds the histogram's error."""
     return {
         "count": pool.tokens,

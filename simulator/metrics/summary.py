@@ -14,49 +14,31 @@ What is counted:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import Any, Final
+from typing import Any
 
 import pandas as pd
 
 from simulator.billing import NODE_LINES, PHASES, Statement, usd
 from simulator.billing.money import PS_PER_HOUR
-from simulator.metrics.conservation import ERROR_OUTCOMES, check_conservation, outcome_counts
-from simulator.metrics.distributions import describe, describe_itl, gauge, number, ratio
+from simulator.metrics.cohorts import Cohort, RequestFigures, limits, request_figures
+from simulator.metrics.conservation import ERROR_OUTCOMES, check_conservation
+from simulator.metrics.distributions import describe_itl, gauge, label_counts, ratio
 from simulator.metrics.facts import PoolLedger, RunFacts
 from simulator.metrics.worst import worst_moment
 from simulator.outcomes import Cause, Outcome
 from simulator.records.columns import SCHEMA_VERSION
 from simulator.records.itl import ItlHistogram
-from simulator.records.results import Tables
+from simulator.records.tables import Tables
 from simulator.scenario.slo import Slo
-
-SUMMARY_COLUMNS: Final = {
-    "requests": (
-        "request_id",
-        "workload",
-        "input_tokens",
-        "output_tokens",
-        "outcome",
-        "cause",
-        "attempts",
-        "ttft_s",
-        "tpot_s",
-        "e2e_s",
-        "queue_s",
-        "slo_good",
-    ),
-    "attempts": ("attempt_id", "output_tokens", "outcome", "cause"),
-}
-"""All that `summarise` reads of the two long tables: a million rows of every column would fill half a gigabyte."""
 
 
 def summarise(tables: Tables, itl: ItlHistogram, facts: RunFacts) -> dict[str, Any]:
     """The summary of one run.
 
     Args:
-        tables: its records; of requests and attempts at least `SUMMARY_COLUMNS`.
+        tables: its records.
         itl: its inter-token latencies.
         facts: the rest: identity, SLO, ledger, source of step times.
 
@@ -64,7 +46,7 @@ def summarise(tables: Tables, itl: ItlHistogram, facts: RunFacts) -> dict[str, A
         ConservationError: the records contradict each other.
     """
     check_conservation(tables)
-    requests = tables.requests
+    requests = request_figures(tables, itl.workloads, facts.slo)
     return {
         "schema_version": SCHEMA_VERSION,
         "run": {
@@ -79,122 +61,100 @@ def summarise(tables: Tables, itl: ItlHistogram, facts: RunFacts) -> dict[str, A
             "gpus_per_replica": facts.gpus_per_replica,
         },
         "slo": _slo(requests, facts.slo),
-        "requests": _requests(requests),
+        "requests": _requests(requests.all),
         "attempts": _attempts(tables),
-        "latency": _latency(requests, itl, None),
+        "latency": _latency(requests.all, itl, None),
         "fallback": _fallback(requests, facts),
-        "throughput": _throughput(requests, facts),
+        "throughput": _throughput(requests.all, facts),
         "engine": _engine(tables),
         "fleet": _fleet(tables.timeline, facts),
         "cost": _cost(requests, facts),
-        "workloads": _workloads(requests, itl, facts),
+        "workloads": {
+            name: _workload(name, cohort, itl, facts) for name, cohort in requests.by_workload.items()
+        },
         "worst_moment": worst_moment(tables.timeline),
         "step_time": _step_time(facts),
         "notes": list(facts.notes),
     }
 
 
-def _limits(slo: Slo) -> dict[str, float | None]:
-    return {"ttft_s": slo.ttft, "tpot_s": slo.tpot, "e2e_s": slo.e2e}
-
-
-def _good(requests: pd.DataFrame) -> tuple[int, int]:
-    """Good requests and requests that ended."""
-    judged = requests["slo_good"].dropna()
-    return int(judged.sum()), len(judged)
-
-
-def _slo(requests: pd.DataFrame, slo: Slo) -> dict[str, Any]:
-    good, ended = _good(requests)
-    share = ratio(good, ended)
-    completed = requests[requests["outcome"] == Outcome.COMPLETED.label]
-    missed = {
-        name: ratio(int((completed[name] > limit).sum()), len(completed)) if limit is not None else None
-        for name, limit in _limits(slo).items()
-    }
+def _slo(requests: RequestFigures, slo: Slo) -> dict[str, Any]:
+    share = requests.all.good_share
     return {
         "verdict": "met" if share is not None and share >= slo.target else "missed",
         "good_share": share,
         "target_share": slo.target,
-        "limits": _limits(slo),
-        "completed_over_limit_share": missed,
-    }
-
-
-def _requests(requests: pd.DataFrame) -> dict[str, Any]:
-    counts = outcome_counts(requests)
-    ended = len(requests) - counts[Outcome.IN_FLIGHT]
-    errors = sum(counts[outcome] for outcome in ERROR_OUTCOMES)
-    failed = requests[requests["outcome"].isin([outcome.label for outcome in ERROR_OUTCOMES])]
-    by_cause = failed["cause"].value_counts()
-    return {
-        "total": len(requests),
-        **{outcome.label.replace("-", "_"): counts[outcome] for outcome in Outcome},
-        "errors": errors,
-        "error_share": ratio(errors, ended),
-        "errors_by_cause": {
-            cause.value: int(by_cause[cause.value])
-            for cause in Cause
-            if cause and by_cause.get(cause.value, 0)
+        "limits": limits(slo),
+        "completed_over_limit_share": {
+            name: None if over is None else ratio(over, requests.all.completed)
+            for name, over in requests.over_limit.items()
         },
     }
+
+
+def _requests(cohort: Cohort) -> dict[str, Any]:
+    counts = cohort.outcomes
+    errors = sum(counts[outcome] for outcome in ERROR_OUTCOMES)
+    return {
+        "total": cohort.total,
+        **{outcome.label.replace("-", "_"): counts[outcome] for outcome in Outcome},
+        "errors": errors,
+        "error_share": ratio(errors, cohort.total - counts[Outcome.IN_FLIGHT]),
+        "errors_by_cause": _by_cause(cohort.errors_by_cause),
+    }
+
+
+def _by_cause(counts: Mapping[str, int]) -> dict[str, int]:
+    return {cause.value: counts[cause.value] for cause in Cause if cause and counts.get(cause.value)}
 
 
 def _attempts(tables: Tables) -> dict[str, Any]:
-    attempts = tables.attempts
-    by_outcome = attempts["outcome"].value_counts()
-    by_cause = attempts["cause"].value_counts()
-    unfinished = attempts[attempts["outcome"] != "completed"]
+    outcomes = tables.column("attempts", "outcome")
+    by_outcome = label_counts(outcomes)
+    lost = ~outcomes.isin(["completed", "in-flight"])
     return {
-        "total": len(attempts),
-        "per_request": ratio(len(attempts), len(tables.requests)),
+        "total": len(outcomes),
+        "per_request": ratio(len(outcomes), tables.rows("requests")),
         "by_outcome": {
-            name: int(by_outcome.get(name, 0))
+            name: by_outcome.get(name, 0)
             for name in ("completed", "rejected", "cut", "timed-out", "in-flight")
         },
-        "failed_by_cause": {
-            cause.value: int(by_cause[cause.value])
-            for cause in Cause
-            if cause and by_cause.get(cause.value, 0)
-        },
-        "lost_output_tokens": int(
-            unfinished.loc[unfinished["outcome"] != "in-flight", "output_tokens"].sum()
-        ),
+        "failed_by_cause": _by_cause(label_counts(tables.column("attempts", "cause"))),
+        "lost_output_tokens": int(tables.column("attempts", "output_tokens")[lost].sum()),
     }
 
 
-def _latency(requests: pd.DataFrame, itl: ItlHistogram, workload: str | None) -> dict[str, Any]:
-    own = requests[requests["outcome"] == Outcome.COMPLETED.label]
+def _latency(cohort: Cohort, itl: ItlHistogram, workload: str | None) -> dict[str, Any]:
+    described = cohort.latency
     return {
-        "ttft_s": describe(own["ttft_s"]),
-        "tpot_s": describe(own["tpot_s"]),
+        "ttft_s": described["ttft_s"],
+        "tpot_s": described["tpot_s"],
         "itl_s": describe_itl(itl.pool(workload)),
-        "e2e_s": describe(own["e2e_s"]),
-        "queue_s": describe(own["queue_s"]),
+        "e2e_s": described["e2e_s"],
+        "queue_s": described["queue_s"],
     }
 
 
-def _fallback(requests: pd.DataFrame, facts: RunFacts) -> dict[str, Any]:
-    away = requests[requests["outcome"] == Outcome.FELL_BACK.label]
+def _fallback(requests: RequestFigures, facts: RunFacts) -> dict[str, Any]:
     return {
-        "requests": len(away),
-        "ttft_s": describe(away["ttft_s"]),
-        "e2e_s": describe(away["e2e_s"]),
+        "requests": requests.all.outcomes[Outcome.FELL_BACK],
+        **requests.fallback_latency,
         "input_tokens_billed": facts.fallback.input_tokens,
         "output_tokens_billed": facts.fallback.output_tokens,
         "cost_usd": usd(facts.fallback.micro_usd),
     }
 
 
-def _throughput(requests: pd.DataFrame, facts: RunFacts) -> dict[str, Any]:
-    own = requests[requests["outcome"] == Outcome.COMPLETED.label]
-    input_tokens, output_tokens = int(own["input_tokens"].sum()), int(own["output_tokens"].sum())
+def _throughput(requests: Cohort, facts: RunFacts) -> dict[str, Any]:
+    input_tokens, output_tokens = (
+        requests.completed_tokens[name] for name in ("input_tokens", "output_tokens")
+    )
     gpu_s = 3600.0 * sum(pool.gpu_hours for pool in facts.pools)
     duration = facts.duration_s
     return {
-        "arrivals_per_s": ratio(len(requests), duration),
-        "completed_per_s": ratio(len(own), duration),
-        "goodput_per_s": ratio(_good(requests)[0], duration),
+        "arrivals_per_s": ratio(requests.total, duration),
+        "completed_per_s": ratio(requests.completed, duration),
+        "goodput_per_s": ratio(requests.good, duration),
         "input_tokens_per_s": ratio(input_tokens, duration),
         "output_tokens_per_s": ratio(output_tokens, duration),
         "output_tokens_per_s_per_gpu": ratio(output_tokens, gpu_s),
@@ -253,12 +213,10 @@ def _gpu_hours_by_use(pools: Sequence[PoolLedger]) -> dict[str, float]:
     return {phase: sum(pool.gpu_ps[phase] for pool in pools) / PS_PER_HOUR for phase in PHASES}
 
 
-def _cost(requests: pd.DataFrame, facts: RunFacts) -> dict[str, Any]:
+def _cost(requests: RequestFigures, facts: RunFacts) -> dict[str, Any]:
     nodes = Statement.sum(pool.bill for pool in facts.pools)
     total_usd = usd(nodes.total + facts.fallback.micro_usd)
-    served = requests[requests["outcome"].isin([Outcome.COMPLETED.label, Outcome.FELL_BACK.label])]
-    input_tokens, output_tokens = int(served["input_tokens"].sum()), int(served["output_tokens"].sum())
-    good, _ = _good(requests)
+    input_tokens, output_tokens = (requests.served_tokens[name] for name in ("input_tokens", "output_tokens"))
     return {
         "total_usd": total_usd,
         "lines": {
@@ -277,26 +235,19 @@ def _cost(requests: pd.DataFrame, facts: RunFacts) -> dict[str, Any]:
         "usd_per_hour": ratio(total_usd, facts.duration_s / 3600.0),
         "usd_per_million_output_tokens": ratio(total_usd * 1e6, output_tokens),
         "usd_per_million_tokens": ratio(total_usd * 1e6, input_tokens + output_tokens),
-        "usd_per_thousand_good_requests": ratio(total_usd * 1e3, good),
+        "usd_per_thousand_good_requests": ratio(total_usd * 1e3, requests.all.good),
     }
 
 
-def _workloads(requests: pd.DataFrame, itl: ItlHistogram, facts: RunFacts) -> dict[str, Any]:
-    sections = {}
-    for name in itl.workloads:
-        own = requests[requests["workload"] == name]
-        good, ended = _good(own)
-        sections[name] = {
-            "requests": _requests(own),
-            "good_share": ratio(good, ended),
-            "input_tokens_mean": number(own["input_tokens"].mean()),
-            "output_tokens_mean": number(
-                own.loc[own["outcome"] == Outcome.COMPLETED.label, "output_tokens"].mean()
-            ),
-            "arrivals_per_s": ratio(len(own), facts.duration_s),
-            "latency": _latency(own, itl, name),
-        }
-    return sections
+def _workload(name: str, cohort: Cohort, itl: ItlHistogram, facts: RunFacts) -> dict[str, Any]:
+    return {
+        "requests": _requests(cohort),
+        "good_share": cohort.good_share,
+        "input_tokens_mean": ratio(cohort.tokens["input_tokens"], cohort.total),
+        "output_tokens_mean": ratio(cohort.completed_tokens["output_tokens"], cohort.completed),
+        "arrivals_per_s": ratio(cohort.total, facts.duration_s),
+        "latency": _latency(cohort, itl, name),
+    }
 
 
 def _step_time(facts: RunFacts) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from simulator.units import PS_PER_S
+from simulator.units import PS_PER_S_FLOAT
 
 if TYPE_CHECKING:
     from mypy_extensions import i64  # a machine integer where compiled
@@ -57,13 +57,13 @@ class ItlPool:
 
     @property
     def mean_s(self) -> float | None:
-        """Exact mean; None without a gap."""
-        return self.sum_ps / self.tokens / PS_PER_S if self.tokens else None
+        """Mean, exact but for rounding; None without a gap."""
+        return float(self.sum_ps) / self.tokens / PS_PER_S_FLOAT if self.tokens else None
 
     @property
     def max_s(self) -> float | None:
         """Exact maximum; None without a gap."""
-        return self.max_ps / PS_PER_S if self.tokens else None
+        return self.max_ps / PS_PER_S_FLOAT if self.tokens else None
 
     def quantiles_s(self, levels: Iterable[float]) -> list[float | None]:
         """The smallest gap that a share ``level`` of the gaps does not exceed (numpy's ``inverted_cdf``).
@@ -87,7 +87,7 @@ class ItlPool:
                 index = next(indices)
                 below += self.bins[index]
             low, high = bin_edges_ps(index)
-            found.append(min((low + high - 1) / 2, self.max_ps) / PS_PER_S)
+            found.append(min((low + high - 1) / 2, self.max_ps) / PS_PER_S_FLOAT)
         return found
 
 
@@ -161,5 +161,5 @@ class ItlHistogram:
         for name, pool in zip(self.workloads, self._pools):
             for index in sorted(pool.bins):
                 low, high = bin_edges_ps(index)
-                rows.append((name, low / PS_PER_S, high / PS_PER_S, pool.bins[index]))
+                rows.append((name, low / PS_PER_S_FLOAT, high / PS_PER_S_FLOAT, pool.bins[index]))
         return rows

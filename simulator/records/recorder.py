@@ -8,7 +8,7 @@ equal order make byte-identical files.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,8 +17,9 @@ import pyarrow.parquet as pq
 
 from simulator.records.columns import TABLES
 from simulator.records.itl import ItlHistogram
-from simulator.records.results import Tables, read_tables, to_frame
-from simulator.units import PS_PER_S
+from simulator.records.results import open_tables
+from simulator.records.tables import Tables
+from simulator.units import PS_PER_S_FLOAT
 
 ROW_GROUP_ROWS: Final = 65_536
 BATCH_ROWS: Final = 1_024
@@ -140,7 +141,7 @@ class Recorder:
         self, t_ps: int, kind: str, subject: str, reason: str, message: str, value: float | None = None
     ) -> None:
         """A row of ``events``."""
-        self._events.add((t_ps / PS_PER_S, kind, subject, reason, message, value))
+        self._events.add((t_ps / PS_PER_S_FLOAT, kind, subject, reason, message, value))
 
     def close(self) -> None:
         """Write what is left; no rows can be added after it. A second call does nothing."""
@@ -152,20 +153,9 @@ class Recorder:
         for buffer in self._buffers.values():
             buffer.close()
 
-    def tables(self, columns: Mapping[str, Sequence[str]] | None = None) -> Tables:
-        """Every table as a pandas frame, closing the recorder first.
-
-        Args:
-            columns: those wanted, by table; all of a table that is not named here.
-        """
+    def tables(self) -> Tables:
+        """What was recorded, closing the recorder first."""
         self.close()
-        columns = columns or {}
         if self._directory is not None:
-            return read_tables(self._directory, columns)
-        tables = {name: buffer.table() for name, buffer in self._buffers.items()}
-        return Tables(
-            **{
-                name: to_frame(table.select(columns.get(name, table.column_names)))
-                for name, table in tables.items()
-            }
-        )
+            return open_tables(self._directory)
+        return Tables({name: buffer.table() for name, buffer in self._buffers.items()})

@@ -25,11 +25,6 @@ class Slo(Section):
     e2e: PositiveDurationS | None = None
     target: Annotated[Fraction, Field(gt=0)] = 0.99
 
-    def is_met(self, ttft_s: float, tpot_s: float | None, e2e_s: float) -> bool:
-        """Whether an answer is good; an answer of one token (``tpot_s`` None) meets any ``tpot``."""
-        ttft, tpot, e2e = self.limits_s
-        return ttft_s <= ttft and e2e_s <= e2e and (tpot_s is None or tpot_s <= tpot)
-
     @cached_property
     def limits_s(self) -> tuple[float, float, float]:
         """Limits of TTFT, TPOT and E2E; infinite where there is none."""

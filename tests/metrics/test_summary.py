@@ -4,12 +4,13 @@ from dataclasses import replace
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
 import pytest
 
 from simulator.billing import ApiBill
 from simulator.metrics import ConservationError, RunFacts, StepTimeTrust, summarise
 from simulator.records import Recorder
-from simulator.records.results import Tables
+from simulator.records.tables import Tables
 from simulator.scenario.slo import Slo
 from tests.bills import pool_ledger
 
@@ -292,7 +293,11 @@ def first_twice(frame: pd.DataFrame) -> pd.DataFrame:
         ("requests", drop_first, "7 requests, but 8 arrivals in the timeline"),
         ("requests", first_twice, "8 requests, but 7 distinct request ids"),
         ("attempts", drop_first, "8 attempts, but 9 attempts counted by requests"),
-        ("requests", lambda f: f.assign(outcome="lost"), "8 requests, but 0 requests with a known outcome"),
+        (
+            "requests",
+            lambda f: f.assign(outcome=pd.Categorical(["lost"] * 8)),
+            "8 requests, but 0 requests with a known outcome",
+        ),
         (
             "timeline",
             lambda f: f.assign(completed=1),
@@ -305,6 +310,7 @@ def test_records_that_contradict_each_other_are_refused(
     run: tuple[Tables, Recorder], table: str, change: Any, message: str
 ) -> None:
     tables, recorder = run
-    wrong = replace(tables, **{table: change(getattr(tables, table))})
+    changed = pa.Table.from_pandas(change(getattr(tables, table)), preserve_index=False)
+    wrong = Tables({**tables.sources, table: changed})
     with pytest.raises(ConservationError, match=message):
         summarise(wrong, recorder.itl, FACTS)

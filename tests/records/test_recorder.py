@@ -49,15 +49,6 @@ def test_files_and_memory_hold_the_same(tmp_path: Path) -> None:
     assert on_disk.itl["tokens"].tolist() == [30]
 
 
-def test_only_the_columns_asked_for_are_read(tmp_path: Path) -> None:
-    for directory in (tmp_path, None):
-        recorder = Recorder(["chat"], directory)
-        recorder.request(request(1))
-        tables = recorder.tables({"requests": ["outcome", "end_s"]})
-        assert list(tables.requests.columns) == ["outcome", "end_s"]
-        assert list(tables.timeline.columns) == TABLES["timeline"].names
-
-
 def test_values_types_and_nulls_survive(tmp_path: Path) -> None:
     recorder = Recorder(["chat"], tmp_path)
     recorder.request(request(1))

@@ -8,13 +8,14 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from matplotlib.figure import Figure
 from rich.console import Console
 
 from simulator.billing import ApiBill
 from simulator.metrics import summarise
-from simulator.records import Recorder, Results, read_results
+from simulator.records import Recorder, Results, Tables, read_results
 from simulator.report import RunProgress, plot_timeline, print_summary, write_report
 from simulator.report.style import thin, time_axis
 from simulator.report.write import PLOTS
@@ -203,7 +204,9 @@ def test_report_lists_rare_kinds_of_event_and_counts_the_others(results: Results
             "message": "m",
         }
     )
-    tables = replace(results.tables, events=pd.concat([events.astype({"kind": str, "reason": str}), flood]))
+    flooded = pd.concat([events.astype({"kind": str, "reason": str}), flood])
+    source = pa.Table.from_pandas(flooded, preserve_index=False)
+    tables = Tables({**results.tables.sources, "events": source})
     html = write_report(tmp_path, replace(results, tables=tables)).read_text(encoding="utf-8")
     assert f"Events ({len(events)} listed)" in html
     assert "preemption: Preempted" in html
