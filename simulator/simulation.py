@@ -314,17 +314,24 @@ class Simulation:
             new_reader=self._scraper,
             draws=self._draws,
             sink=self.recorder,
+            gateway=gateway_exporter(self.gateway, self.client),
             resources=cache(self._metrics_server),
         )
-        knowledge = Knowledge(self._engine_rate, self._arrivals, self.plan.gpus)
+        knowledge = Knowledge(self._engine_rate, self._arrivals, self.plan.gpus, self._kv_tokens)
         return make_autoscalers(self.loaded, services, knowledge)
+
+    @property
+    def _kv_tokens(self) -> int:
+        """Tokens that the KV cache of one replica holds; one block is vLLM's null block."""
+        engine = self.plan.engine
+        return (engine.num_gpu_blocks - 1) * engine.block_size
 
     def _engine_rate(self, input_tokens: float, output_tokens: float, ttft_s: float, itl_s: float) -> float:
         engine = self.plan.engine
         limits = EngineLimits(
             engine.max_num_seqs,
             engine.max_num_batched_tokens,
-            (engine.num_gpu_blocks - 1) * engine.block_size,
+            self._kv_tokens,
         )
         return best_rate(self._planning_times, limits, input_tokens, output_tokens, ttft_s, itl_s)
 

@@ -154,6 +154,7 @@ class Services:
         draws: the run's draws.
         sink: gets the events.
         resources: the cluster's metrics-server, which begins to measure when it is first asked for; None without one.
+        gateway: what the gateway itself answers now, by metric: for a system that asks it without Prometheus.
     """
 
     clock: Clock
@@ -164,6 +165,7 @@ class Services:
     draws: Draws
     sink: RecordSink
     resources: Callable[[], MetricsServer] | None = None
+    gateway: Callable[[], Mapping[str, float]] = dict
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,8 +177,10 @@ class Knowledge:
             the limits of TTFT and of the time between tokens, in seconds.
         arrivals: the run's requests in time order.
         gpus: of one replica.
+        kv_tokens: that one replica's KV cache holds.
     """
 
     engine_rate: Callable[[float, float, float, float], float]
     arrivals: Callable[[], Iterable[RequestSpec]]
     gpus: int
+    kv_tokens: int

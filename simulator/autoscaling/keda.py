@@ -5,16 +5,17 @@ KEDA creates (`hpa_spec_of`) decides, by `simulator.autoscaling.hpa`. `read_trig
 answers that HPA, fallback included.
 
 Source: kedacore/keda@8b4f083c, pkg/scaling/executor/scale_scaledobjects.go (operator), pkg/fallback/fallback.go
-(fallback), controllers/keda/hpa.go (the HPA), apis/keda/v1alpha1/scaledobject_types.go (fields).
+(fallback), controllers/keda/hpa.go (the HPA), controllers/keda/scaledobject_controller.go (pausing),
+apis/keda/v1alpha1/scaledobject_types.go (fields).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from simulator.autoscaling.decision import Decision
-from simulator.autoscaling.hpa_spec import Behavior, HpaSpec, MetricSpec, MetricTarget
+from simulator.autoscaling.hpa_spec import Behavior, HpaSpec, MetricSpec, MetricTarget, ScalingRules
 from simulator.autoscaling.hpa_types import ExternalValues, MetricError
 from simulator.units import PS_PER_S
 
@@ -48,6 +49,25 @@ class Fallback:
 
 
 @dataclass(frozen=True, slots=True)
+class Pause:
+    """The annotations autoscaling.keda.sh/….
+
+    Attributes:
+        paused: no polls and no HPA (``paused``, or ``paused-replicas``).
+        replicas: the size that it is set to first (``paused-replicas``); None leaves it.
+        scale_in: nothing gets smaller (``paused-scale-in``).
+        scale_out: nothing gets larger (``paused-scale-out``).
+        force_activation: taken for active whatever the triggers say (``force-activation``).
+    """
+
+    paused: bool = False
+    replicas: int | None = None
+    scale_in: bool = False
+    scale_out: bool = False
+    force_activation: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class KedaSpec:
     """A ScaledObject.
 
@@ -61,6 +81,7 @@ class KedaSpec:
         initial_cooldown_ps: initialCooldownPeriod, from creation, while the target was never active.
         fallback: None if not set.
         behavior: advanced.horizontalPodAutoscalerConfig.behavior.
+        pause: the annotations that pause it.
     """
 
     triggers: tuple[Trigger, ...]
@@ -72,6 +93,7 @@ class KedaSpec:
     initial_cooldown_ps: int = 0
     fallback: Fallback | None = None
     behavior: Behavior | None = None
+    pause: Pause = field(default_factory=Pause)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,15 +140,22 @@ def decide(state: KedaState, snapshot: KedaSnapshot, now: int) -> tuple[KedaStat
     spec, current = snapshot.spec, snapshot.replicas
     if len(snapshot.values) != len(spec.triggers):
         raise ValueError(f"{len(snapshot.values)} values for {len(spec.triggers)} triggers")
+    pause = spec.pause
+    if pause.paused:
+        return state, _paused(spec, current)
     error = any(value is None for value in snapshot.values)
     active = [
         f"{trigger.name} {value:g} > {trigger.activation_threshold:g}"
         for trigger, value in zip(spec.triggers, snapshot.values, strict=True)
         if value is not None and value > trigger.activation_threshold
     ]
+    if pause.force_activation:
+        active.append("forced by its annotation")
     if active:
         seen = f"active: {', '.join(active)}"
         if current == 0 or (spec.idle_replicas is not None and current < spec.min_replicas):
+            if pause.scale_out:
+                return state, Decision(None, "PausedScaleOut", f"{seen}; paused-scale-out holds {current}")
             size = max(spec.min_replicas, 1)
             state = replace(state, last_active_ps=now)
             return state, Decision(size, "KEDAScaleTargetActivated", f"from {current} to {size}; {seen}")
@@ -151,7 +180,16 @@ def decide(state: KedaState, snapshot: KedaSnapshot, now: int) -> tuple[KedaStat
     return state, Decision(None, "ScalerNotActive", f"not active, {current} replicas; nothing to do")
 
 
+def _paused(spec: KedaSpec, current: int) -> Decision:
+    if spec.pause.replicas is None or spec.pause.replicas == current:
+        return Decision(None, "ScaledObjectPaused", f"paused at {current} replicas")
+    size = spec.pause.replicas
+    return Decision(size, "ScaledObjectPaused", f"paused at {size} replicas, from {current}")
+
+
 def _deactivate(state: KedaState, spec: KedaSpec, current: int, now: int) -> Decision:
+    if spec.pause.scale_in:
+        return Decision(None, "PausedScaleIn", f"not active; paused-scale-in holds {current}")
     if state.last_active_ps is None:
         due, what = state.created_ps + spec.initial_cooldown_ps, "initialCooldownPeriod"
     else:
@@ -216,5 +254,19 @@ def hpa_spec_of(spec: KedaSpec) -> HpaSpec:
         max_replicas=spec.max_replicas,
         min_replicas=max(spec.min_replicas, 1),
         metrics=tuple(metrics),
-        behavior=spec.behavior,
+        behavior=_behavior(spec),
     )
+
+
+def _behavior(spec: KedaSpec) -> Behavior | None:
+    """The HPA's behavior: a pause of one direction disables its policies."""
+    behavior = spec.behavior
+    if not (spec.pause.scale_in or spec.pause.scale_out):
+        return behavior
+    behavior = behavior or Behavior()
+    up, down = behavior.scale_up, behavior.scale_down
+    if spec.pause.scale_in:
+        down = replace(down or ScalingRules(), select_policy="Disabled")
+    if spec.pause.scale_out:
+        up = replace(up or ScalingRules(), select_policy="Disabled")
+    return Behavior(up, down)

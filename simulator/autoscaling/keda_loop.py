@@ -90,7 +90,13 @@ class KedaLoop:
             self._services.metrics.keep(source.query.window_s)
 
     def start(self) -> None:
-        """The operator's first poll falls anywhere within an interval; the HPA begins at once."""
+        """The operator's first poll falls anywhere within an interval; the HPA begins at once.
+
+        A paused ScaledObject has neither: its size is set once.
+        """
+        if self.spec.pause.paused:
+            self.poll()
+            return
         self._services.clock.process(self._run())
         self.hpa.start()
 

@@ -1,20 +1,31 @@
 """Knative's pod autoscaler (KPA): stable and panic windows, rate limits, scale to zero. Pure.
 
-`decide` is one tick. The averages over the two windows are the caller's to compute from what the queue-proxies
-report; so is the activator, which buffers requests while there is no ready pod.
+`decide` is one tick: the autoscaler's wish, then what the reconciler makes of it. The averages over the two windows are
+the caller's to compute from what the queue-proxies report; so is the activator, which buffers requests while there is
+no ready pod.
 
-Source: knative/serving@00a4a55c, pkg/autoscaler/scaling/autoscaler.go (the decision) and
-config/core/configmaps/autoscaler.yaml@0d68a7be (defaults); pkg/reconciler/autoscaling/kpa/scaler.go (limits, scale
-to zero) from memory, not re-read.
+A revision is *activating* until its first min-scale (at first: initial-scale) pods are ready, then *active*, and
+*inactive* once nothing is wanted of it. Zero is reached from active alone: after a stable window as active it is marked
+inactive, and goes when the activator answers for it and has been in the path for the grace period. It already is if
+there is too little burst capacity. One that does not get ready goes to zero after the progress deadline and 30 s.
+
+Source: knative/serving@98e5ef90, pkg/autoscaler/scaling/autoscaler.go (the wish), pkg/reconciler/autoscaling/kpa/
+scaler.go and kpa.go (limits, states, zero), config/core/configmaps/autoscaler.yaml (defaults). Every tick is a
+reconciliation here; Knative's also come in between.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from typing import Final, Literal
 
 from simulator.autoscaling.decision import Decision
 from simulator.units import PS_PER_S
+
+Status = Literal["activating", "active", "inactive"]
+
+_ACTIVATION_BUFFER_PS: Final = 30 * PS_PER_S
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +35,7 @@ class KpaSpec:
     Attributes:
         target: what one pod should have (concurrency or requests a second), percentage applied.
         total: what one pod can have; for the activator's part.
+        initial_scale: initial-scale: the least size until so many pods were ready once.
         min_scale: min-scale.
         max_scale: max-scale; 0 is no limit.
         activation_scale: size that a start from 0 goes to at least.
@@ -34,15 +46,17 @@ class KpaSpec:
         max_scale_down_rate: likewise of ready to wanted.
         scale_down_delay_ps: scale-down-delay.
         scale_to_zero: enable-scale-to-zero.
-        grace_ps: scale-to-zero-grace-period: at most so long until the activator is in the path.
-        activator_ps: how long it takes to get it there.
+        grace_ps: scale-to-zero-grace-period: how long the activator must have been in the path.
+        activator_ps: from an inactive revision until the activator answers for it.
         pod_retention_ps: scale-to-zero-pod-retention-period.
         target_burst_capacity: -1 always has the activator in the path, 0 only at zero.
+        progress_deadline_ps: progress-deadline of config-deployment.
         tick_ps: tick-interval.
     """
 
     target: float
     total: float
+    initial_scale: int = 1
     min_scale: int = 0
     max_scale: int = 0
     activation_scale: int = 1
@@ -56,7 +70,8 @@ class KpaSpec:
     grace_ps: int = 30 * PS_PER_S
     activator_ps: int = 0
     pod_retention_ps: int = 0
-    target_burst_capacity: float = 200.0
+    target_burst_capacity: float = 211.0
+    progress_deadline_ps: int = 600 * PS_PER_S
     tick_ps: int = 2 * PS_PER_S
 
 
@@ -68,22 +83,28 @@ class KpaState:
         panic_since_ps: the last tick over the panic threshold; None when it is calm.
         peak: the most pods wanted in this panic.
         recent: (time, wanted pods) within the scale-down delay.
-        active_since_ps: since when the revision is wanted at all; None when not.
-        idle_since_ps: since when nothing is wanted; None when something is.
         excess_burst_capacity: negative puts the activator in the path.
+        status: of the revision.
+        status_since_ps: since when it has it.
+        initialized: whether its initial scale was ready once.
+        proxy_since_ps: since when the activator is in the path; None when it is not.
     """
 
     panic_since_ps: int | None = None
     peak: int = 0
     recent: tuple[tuple[int, int], ...] = ()
-    active_since_ps: int | None = None
-    idle_since_ps: int | None = None
     excess_burst_capacity: int = -1
+    status: Status = "activating"
+    status_since_ps: int = 0
+    initialized: bool = False
+    proxy_since_ps: int | None = 0
 
 
 def initial_state(ready: int, now: int) -> KpaState:
     """A new autoscaler: with more than one ready pod it starts in panic, so as not to shrink for want of data."""
-    return KpaState(panic_since_ps=now if ready > 1 else None, peak=ready, active_since_ps=now)
+    return KpaState(
+        panic_since_ps=now if ready > 1 else None, peak=ready, status_since_ps=now, proxy_since_ps=now
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +136,7 @@ def decide(state: KpaState, snapshot: KpaSnapshot, now: int) -> tuple[KpaState, 
     """
     spec = snapshot.spec
     if snapshot.stable is None or snapshot.panic is None:
-        return state, Decision(None, "NoData", "no data to scale on yet")
+        return _reconcile(state, snapshot, -1, "no data to scale on yet", now)
     ready = max(1, snapshot.ready)
     up, down = math.ceil(spec.max_scale_up_rate * ready), math.floor(ready / spec.max_scale_down_rate)
     raw_stable, raw_panic = math.ceil(snapshot.stable / spec.target), math.ceil(snapshot.panic / spec.target)
@@ -149,7 +170,7 @@ def decide(state: KpaState, snapshot: KpaSnapshot, now: int) -> tuple[KpaState, 
         f"{mode} mode: stable {snapshot.stable:.3g}, panic {snapshot.panic:.3g} at target {spec.target:g} "
         f"on {snapshot.ready} ready want {wanted}"
     )
-    return _apply(state, snapshot, wanted, text, now)
+    return _reconcile(state, snapshot, wanted, text, now)
 
 
 def _excess_burst_capacity(spec: KpaSpec, ready: int, panic: float) -> int:
@@ -160,29 +181,76 @@ def _excess_burst_capacity(spec: KpaSpec, ready: int, panic: float) -> int:
     return math.floor(ready * spec.total - spec.target_burst_capacity - panic)
 
 
-def _apply(
+def _reconcile(
     state: KpaState, snapshot: KpaSnapshot, wanted: int, text: str, now: int
 ) -> tuple[KpaState, Decision]:
-    """The reconciler's part: limits, and the way to zero."""
-    spec, current = snapshot.spec, snapshot.replicas
-    size = max(wanted, spec.min_scale)
-    if spec.max_scale:
-        size = min(size, spec.max_scale)
-    if size > 0:
-        since = now if state.active_since_ps is None else state.active_since_ps
-        state = replace(state, active_since_ps=since, idle_since_ps=None)
-    elif not spec.scale_to_zero:
-        size, text = 1, f"{text}; scale to zero is off"
-    elif current > 0:
-        # At least one stable window active, then marked inactive, then the activator takes over.
-        idle = now if state.idle_since_ps is None else state.idle_since_ps
-        state = replace(state, idle_since_ps=idle)
-        active = state.active_since_ps
-        handover = max(min(spec.activator_ps, spec.grace_ps), spec.pod_retention_ps)
-        if (active is not None and active + spec.stable_window_ps > now) or idle + handover > now:
-            size, text = 1, f"{text}; the last pod waits for the activator"
-        else:
-            state = replace(state, active_since_ps=None)
-    if size == current:
-        return state, Decision(None, "Unchanged", text)
+    """The reconciler's part: limits, the way to zero, and the revision's status.
+
+    Args:
+        state: with the tick's wish taken in.
+        snapshot: what the tick sees.
+        wanted: the wish; -1 without data.
+        text: why.
+        now: time in picoseconds.
+    """
+    spec = snapshot.spec
+    known = wanted >= 0
+    if not known and state.status != "activating":
+        size, applied = -1, False
+    else:
+        lifted = spec.initial_scale > 1 and not state.initialized
+        size = max(wanted, spec.min_scale, spec.initial_scale if lifted else 0)
+        if spec.max_scale:
+            size = min(size, spec.max_scale)
+        size, applied, why = _way_to_zero(state, spec, size, now)
+        text += why
+    state = _with_status(state, snapshot, size, now)
+    if not applied or size == snapshot.replicas:
+        return state, Decision(None, "Unchanged" if known else "NoData", text)
     return state, Decision(size, "PanicMode" if state.panic_since_ps is not None else "StableMode", text)
+
+
+def _way_to_zero(state: KpaState, spec: KpaSpec, size: int, now: int) -> tuple[int, bool, str]:
+    """The size, whether it is to be written, and what to add to the reason."""
+    if size != 0:
+        return size, True, ""
+    if not spec.scale_to_zero:
+        return 1, True, "; scale to zero is off"
+    for_ps = now - state.status_since_ps
+    if state.status == "activating":
+        if for_ps > spec.progress_deadline_ps + _ACTIVATION_BUFFER_PS:
+            return 0, True, "; it did not get ready before the progress deadline"
+        return -1, False, "; it is still activating"
+    if state.status == "active":
+        if for_ps >= spec.stable_window_ps:
+            return 0, False, "; it becomes inactive"
+        return 1, True, "; the last pod stays for a stable window"
+    waiting = 0, False, "; the last pod waits for the activator"
+    if spec.target_burst_capacity != -1 and for_ps < spec.activator_ps:
+        return waiting
+    if for_ps >= max(spec.grace_ps, spec.pod_retention_ps):
+        return 0, True, ""
+    proxied = state.proxy_since_ps is not None and now - state.proxy_since_ps >= spec.grace_ps
+    return (0, True, "") if for_ps >= spec.pod_retention_ps and proxied else waiting
+
+
+def _with_status(state: KpaState, snapshot: KpaSnapshot, size: int, now: int) -> KpaState:
+    """The revision's status after a pass that ended in a size (-1: unknown)."""
+    spec, status = snapshot.spec, state.status
+    if size > 0 and state.excess_burst_capacity >= 0:
+        proxy_since = None
+    else:
+        proxy_since = now if state.proxy_since_ps is None else state.proxy_since_ps
+    threshold = max(spec.min_scale, 1 if state.initialized else spec.initial_scale)
+    initialized = state.initialized or snapshot.ready >= threshold
+    if size == 0 or threshold == 0:
+        status = "inactive"
+    elif size > 0 or status != "inactive":
+        status = "active" if snapshot.ready >= threshold else "activating"
+    return replace(
+        state,
+        status=status,
+        status_since_ps=state.status_since_ps if status == state.status else now,
+        initialized=initialized,
+        proxy_since_ps=proxy_since,
+    )

@@ -1,7 +1,7 @@
 """Ray Serve's default autoscaling policy: ongoing requests per replica, with delays by consecutive ticks. Pure.
 
 Source: ray-project/ray@00590c45, python/ray/serve/autoscaling_policy.py; python/ray/serve/config.py (defaults).
-The control loop's interval, 0.1 s, is RAY_SERVE_CONTROL_LOOP_INTERVAL_S's default and was not re-read.
+The control loop's interval, 0.1 s, is RAY_SERVE_CONTROL_LOOP_INTERVAL_S's default (_private/constants.py@0016b72b).
 """
 
 from __future__ import annotations

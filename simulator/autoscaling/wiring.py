@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from itertools import islice
 from typing import TYPE_CHECKING, Final
 
+from simulator.autoscaling.dynamo_loop import DynamoLoop
 from simulator.autoscaling.exporters import EXPORTED
 from simulator.autoscaling.floor_loops import ForecastFloor, PerfectLoop, StandbyFloor
 from simulator.autoscaling.floors import CronFloor, HeldSize
@@ -18,11 +19,12 @@ from simulator.autoscaling.forecast import Curve
 from simulator.autoscaling.hpa import hpa_spec
 from simulator.autoscaling.hpa_loop import HpaLoop
 from simulator.autoscaling.keda_loop import KedaLoop
-from simulator.autoscaling.model_loops import DynamoLoop, WvaLoop
 from simulator.autoscaling.perfect import PerfectSpec, plan
 from simulator.autoscaling.query import Query, parse_query
 from simulator.autoscaling.request_loops import KpaLoop, RayServeLoop
 from simulator.autoscaling.sagemaker_loop import SageMakerLoop
+from simulator.autoscaling.wva_loop import WvaLoop
+from simulator.autoscaling.wva_tokens import EngineArguments
 from simulator.scenario.application_auto_scaling import ScalableTarget
 from simulator.scenario.autoscaling import CronFloorPolicy, HpaPolicy
 from simulator.scenario.autoscaling_kinds import (
@@ -95,7 +97,8 @@ def _make(
                 return KedaLoop(services, policy, content, entry.path, ambiguous=ambiguous)
             case WvaPolicy(), WvaFiles():
                 assert entry.path is not None
-                return WvaLoop(services, policy, content, entry.path, ambiguous=ambiguous)
+                engine = _engine_arguments(loaded)
+                return WvaLoop(services, policy, content, entry.path, knowledge, engine, ambiguous=ambiguous)
             case KnativePolicy(), KnativeAutoscaling():
                 return KpaLoop(services, policy.name or content.name, content)
             case RayServePolicy(), RayServeDeployment():
@@ -117,6 +120,15 @@ def _make(
     except ValueError as error:
         raise loaded.error(str(error), *entry.key, "version") from None
     raise AssertionError(f"no loop for a {policy.kind} policy")
+
+
+def _engine_arguments(loaded: LoadedScenario) -> EngineArguments:
+    """What llm-d's autoscaler reads from a Deployment's arguments; what is not given is its idea of vLLM's defaults."""
+    default, given = EngineArguments(), loaded.vllm
+    return EngineArguments(
+        given.max_num_batched_tokens or default.max_num_batched_tokens,
+        given.max_num_seqs or default.max_num_seqs,
+    )
 
 
 def _standby_query(

@@ -68,8 +68,8 @@ class KnativePolicy(Section):
     config: str | None = None
     """Path of the ConfigMap config-autoscaler; its defaults without one."""
     activator: DurationS = 0.0
-    """Time to get the activator into the path before the last pod goes; at most the grace period counts. 0 where a
-    target-burst-capacity has it there already (our assumption)."""
+    """From an inactive revision until the activator answers for it; the last pod stays so long at least (our
+    assumption: at once)."""
 
 
 class RayServePolicy(Section):
@@ -112,15 +112,17 @@ class WvaPolicy(Section):
     """Path of the HPA manifest, with an External metric wva_desired_replicas (or inferno_desired_replicas)."""
     config: str | None = None
     """Path of the saturation-scaling ConfigMap; its defaults without one."""
-    interval: PositiveDurationS = 60.0
-    """GLOBAL_OPT_INTERVAL."""
+    scale_to_zero: str | None = None
+    """Path of the model-scale-to-zero ConfigMap; without one an idle model keeps a replica."""
+    interval: PositiveDurationS = 30.0
+    """Between passes of the saturation engine."""
     metric_delay: DurationS = 15.0
     """From a published number until the HPA can read it: a scrape and the adapter."""
     hpa: HpaController = HpaController()
 
 
 class DynamoPolicy(Section):
-    """NVIDIA Dynamo's planner, throughput-based, for aggregated engines."""
+    """NVIDIA Dynamo's planner for aggregated engines: by predicted throughput, or by the engines' KV load."""
 
     kind: Literal["dynamo"]
     name: str | None = None

@@ -28,7 +28,7 @@ from simulator.scenario.manifests.hpa import HpaManifest, load_hpa
 from simulator.scenario.manifests.keda import ScaledObjectManifest, load_scaled_object
 from simulator.scenario.manifests.knative import KnativeAutoscaling, load_knative
 from simulator.scenario.manifests.kubernetes import place_in_manifest
-from simulator.scenario.manifests.wva import load_saturation_config
+from simulator.scenario.manifests.wva import load_saturation_config, load_scale_to_zero
 from simulator.scenario.rate_history import load_rate_history
 from simulator.scenario.ray_serve_config import RayServeDeployment, load_ray_serve
 from simulator.units import to_ps
@@ -162,6 +162,8 @@ def load_policy(policy: AutoscalerPolicy, key: tuple[str | int, ...], find: Find
                 if policy.config is None
                 else load_saturation_config(find(policy.config, "config"))
             )
+            if policy.scale_to_zero is not None:
+                config = load_scale_to_zero(find(policy.scale_to_zero, "scale_to_zero"), config)
             hpa = load_hpa(path)
             _follows_wva(hpa, path)
             content = WvaFiles(hpa, replace(config, interval_ps=to_ps(policy.interval)))

@@ -117,6 +117,7 @@ WVA_METRIC: Final = {
 }
 PLANNER: Final = {
     "mode": "agg",
+    "optimization_target": "sla",
     "load_predictor": "kalman",
     "adjustment_interval": 20,
     "ttft": 1000,

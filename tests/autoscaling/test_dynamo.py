@@ -1,86 +1,110 @@
-"""The planner's arithmetic, by hand; the Kalman filter against plain matrices."""
+"""The planner's throughput-based scaling, by hand."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import replace
 
-import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
+from simulator.autoscaling.decision import Decision
 from simulator.autoscaling.dynamo import (
     DynamoSnapshot,
-    DynamoSpec,
     DynamoState,
-    Forecast,
-    KalmanParameters,
     decide,
     decode_replicas,
-    observe,
     prefill_replicas,
 )
+from simulator.autoscaling.dynamo_plan import DynamoSpec, Inventory
+from simulator.autoscaling.dynamo_predictors import PredictorSpec
+from simulator.units import PS_PER_S
 
-SPEC = DynamoSpec()
+SPEC = DynamoSpec("sla", PredictorSpec("constant"))
 
 
-def plan(requests: float, rate: float = 0.5, spec: DynamoSpec = SPEC) -> int | None:
-    snapshot = DynamoSnapshot(spec, lambda isl, osl: rate, requests, 1000.0, 200.0, 1)
-    return decide(DynamoState(), snapshot, 0)[1].replicas
+def step(
+    state: DynamoState,
+    requests: float,
+    inventory: Inventory,
+    rate: float = 0.5,
+    spec: DynamoSpec = SPEC,
+    isl: float = 1000.0,
+    now_s: int = 0,
+) -> tuple[DynamoState, Decision]:
+    snapshot = DynamoSnapshot(spec, lambda i, o: rate, requests, isl, 200.0, inventory)
+    return decide(state, snapshot, now_s * PS_PER_S)
+
+
+def plan(requests: float, rate: float = 0.5, spec: DynamoSpec = SPEC, ready: int = 1) -> int | None:
+    return step(DynamoState(), requests, Inventory(ready), rate, spec)[1].replicas
 
 
 def test_replicas_are_demand_over_engine_rate() -> None:
     assert plan(360.0) == 4  # 2/s at 0.5/s
     assert plan(361.0) == 5
+    assert plan(90.0) is None  # one is what there is
+
+
+def test_a_pass_changes_eight_replicas_at_most() -> None:
+    free = replace(SPEC, max_gpu_budget=-1)
+    assert plan(3600.0, spec=free) == 9  # of 40
+    assert plan(3600.0, spec=free, ready=35) == 40
+    assert plan(90.0, spec=free, ready=20) == 12
+    assert plan(3600.0, spec=replace(free, max_change=2)) == 3
 
 
 def test_limits() -> None:
     assert plan(3600.0) == 8
     assert plan(3600.0, spec=replace(SPEC, gpus_per_engine=4)) == 2
-    assert plan(3600.0, spec=replace(SPEC, max_gpu_budget=-1)) == 40
     assert plan(1.0, spec=replace(SPEC, min_endpoint=3)) == 3
+    assert plan(1.0, spec=replace(SPEC, min_endpoint=12, max_gpu_budget=-1)) == 12  # past the eight
+
+
+def test_the_lengths_asked_for_are_rounded_up() -> None:
+    asked = []
+    snapshot = DynamoSnapshot(SPEC, lambda i, o: asked.append((i, o)) or 1.0, 10.0, 100.2, 7.0, Inventory(1))
+    decide(DynamoState(), snapshot, 0)
+    assert asked == [(101, 7)]
 
 
 def test_nothing_is_decided_before_the_first_request_or_without_a_model() -> None:
-    assert plan(0.0) is None
+    assert plan(0.0, ready=3) is None
     assert plan(math.nan) is None
-    assert plan(10.0, rate=0.0) is None
+    assert plan(10.0, rate=0.0, ready=3) is None
 
 
-def test_constant_predicts_the_last_value() -> None:
-    forecast, predicted = observe(Forecast(), 7.0, SPEC)
-    assert predicted == 7.0
-    assert observe(forecast, 0.0, SPEC)[1] == 0.0
+def test_an_idle_interval_keeps_the_last_lengths() -> None:
+    state, _ = step(DynamoState(), 360.0, Inventory(4))
+    state, decision = step(state, 0.0, Inventory(4), isl=math.nan)
+    assert decision.replicas == 1
+    assert (state.requests.last, state.input_tokens.last) == (0.0, 1000.0)
+    assert state.input_tokens.points == 2  # carried forward as a value
+    state, _ = step(state, 5.0, Inventory(1), isl=math.nan)  # requests came, none has ended
+    assert state.input_tokens.points == 2
 
 
-@given(st.lists(st.floats(0.1, 1e4), min_size=1, max_size=12), st.booleans())
-def test_kalman_is_the_textbook_filter(values: list[float], log1p: bool) -> None:
-    parameters = KalmanParameters(q_level=2.0, q_trend=0.3, r=5.0)
-    spec = replace(SPEC, predictor="kalman", kalman=parameters, log1p=log1p)
-    f = np.array([[1.0, 1.0], [0.0, 1.0]])
-    q, p, x = np.diag([2.0, 0.3]), np.eye(2) * 1000.0, np.zeros(2)
-    h = np.array([[1.0, 0.0]])
-    forecast = Forecast()
-    for index, value in enumerate(values):
-        z = math.log1p(value) if log1p else value
-        if index == 0:
-            x = np.array([z, 0.0])
-        else:
-            gain = (p @ h.T) / (h @ p @ h.T + 5.0)
-            x = x + (gain * (z - x[0])).ravel()
-            p = (np.eye(2) - gain @ h) @ p
-        x, p = f @ x, f @ p @ f.T + q
-        expected = max(0.0, math.expm1(x[0])) if log1p else x[0]
-        forecast, predicted = observe(forecast, value, spec)
-        assert predicted == pytest.approx(expected, rel=1e-6, abs=1e-6)
+def test_a_larger_size_waits_until_all_are_ready() -> None:
+    assert step(DynamoState(), 720.0, Inventory(4, pending=1))[1].replicas is None
+    assert step(DynamoState(), 720.0, Inventory(5))[1].replicas == 8
+    assert step(DynamoState(), 720.0, Inventory(9, ending=True))[1].reason == "ScalingInProgress"
 
 
-def test_kalman_follows_a_ramp() -> None:
-    spec, forecast, predicted = replace(SPEC, predictor="kalman"), Forecast(), 0.0
-    for value in range(100, 1100, 100):
-        forecast, predicted = observe(forecast, float(value), spec)
-    assert predicted == pytest.approx(1100.0, rel=0.02)
+def test_a_reduction_during_startup_needs_two_passes() -> None:
+    starting = Inventory(4, pending=2)
+    state, decision = step(DynamoState(), 180.0, starting)
+    assert decision.replicas is None
+    state, decision = step(state, 180.0, starting, now_s=180)
+    assert decision.replicas == 2
+    other, decision = step(state, 180.0, Inventory(5, pending=1), now_s=360)  # one became ready
+    assert decision.replicas is None
+    assert step(other, 720.0, Inventory(5, pending=1), now_s=540)[0].candidate is None
+
+
+def test_a_failed_prediction_proposes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        "simulator.autoscaling.dynamo.observe", lambda forecast, value, spec: (forecast, None)
+    )
+    assert step(DynamoState(), 360.0, Inventory(1))[1].reason == "PredictionFailed"
 
 
 def test_disaggregated_formulas() -> None:

@@ -14,6 +14,7 @@ from simulator.autoscaling.keda import (
     KedaSnapshot,
     KedaSpec,
     KedaState,
+    Pause,
     Trigger,
     decide,
     hpa_spec_of,
@@ -157,3 +158,31 @@ def test_the_hpa_lands_on_the_fallback_size() -> None:
 
 def test_at_zero_the_hpa_sleeps() -> None:
     assert _hpa_size(SPEC, ExternalValues((23_000,)), 0) == 0
+
+
+def test_a_paused_object_is_set_once_and_left() -> None:
+    spec = replace(SPEC, pause=Pause(paused=True, replicas=4))
+    assert poll(9.0, 2, S, spec)[1:] == (4, "ScaledObjectPaused")
+    assert poll(9.0, 4, S, spec)[1:] == (None, "ScaledObjectPaused")
+    assert poll(0.0, 2, 900 * S, replace(SPEC, pause=Pause(paused=True)))[1] is None
+
+
+def test_paused_scale_in_stays_above_zero_and_disables_the_hpas_policies() -> None:
+    spec = replace(SPEC, pause=Pause(scale_in=True))
+    assert poll(0.0, 5, 900 * S, spec, KedaState(last_active_ps=0))[1:] == (None, "PausedScaleIn")
+    assert poll(1.0, 0, S, spec)[1] == 1
+    assert _hpa_size(spec, ExternalValues((23_000,)), 3) == 5
+    assert _hpa_size(spec, ExternalValues((1_000,)), 3) == 3
+
+
+def test_paused_scale_out_stays_at_zero_and_disables_the_hpas_policies() -> None:
+    spec = replace(SPEC, pause=Pause(scale_out=True))
+    state, size, reason = poll(9.0, 0, S, spec)
+    assert (size, reason, state.last_active_ps) == (None, "PausedScaleOut", None)
+    assert _hpa_size(spec, ExternalValues((23_000,)), 3) == 3
+
+
+def test_forced_activation_counts_as_active() -> None:
+    spec = replace(SPEC, pause=Pause(force_activation=True))
+    assert poll(0.0, 0, S, spec)[1] == 1
+    assert poll(0.0, 3, 9 * S, spec)[0].last_active_ps == 9 * S

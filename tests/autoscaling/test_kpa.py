@@ -24,7 +24,7 @@ def tick(
 ) -> tuple[KpaState, int | None]:
     replicas = ready if replicas is None else replicas
     state, decision = decide(
-        KpaState(active_since_ps=0) if state is None else state,
+        KpaState(status="active", initialized=True) if state is None else state,
         KpaSnapshot(spec, ready, replicas, stable, panic),
         now,
     )
@@ -89,20 +89,69 @@ def test_starts_in_panic_with_several_ready_pods() -> None:
     assert (size, state.peak) == (None, 3)
 
 
-def test_last_pod_waits_a_stable_window_and_the_activator() -> None:
-    spec = replace(SPEC, activator_ps=40 * S)  # the grace period of 30 s caps it
-    state, size = tick(0, 0, 1, 50 * S, spec=spec)
-    assert (size, state.idle_since_ps) == (None, 50 * S)
-    state, size = tick(0, 0, 1, 79 * S, spec=spec, state=state)
-    assert size is None
-    state, size = tick(0, 0, 1, 80 * S, spec=spec, state=state)
-    assert size == 0
+def test_initial_scale_holds_until_it_was_ready_once() -> None:
+    spec, state = replace(SPEC, initial_scale=5), initial_state(0, 0)
+    state, size = tick(None, None, 0, 2 * S, spec=spec, state=state, replicas=1)
+    assert size == 5  # without any data
+    state, size = tick(0, 0, 4, 60 * S, spec=spec, state=state, replicas=5)
+    assert (size, state.status, state.initialized) == (None, "activating", False)
+    state, size = tick(0, 0, 5, 62 * S, spec=spec, state=state, replicas=5)
+    assert (size, state.status, state.initialized) == (None, "active", True)
+    assert tick(0, 0, 5, 64 * S, spec=spec, state=state)[1] == 2  # floor(5 / 2)
+
+
+def test_a_starting_revision_does_not_go_to_zero_before_its_deadline() -> None:
+    state, size = tick(0, 0, 0, 600 * S, state=initial_state(0, 0), replicas=1)
+    assert (size, state.status) == (None, "activating")
+    assert tick(0, 0, 0, 630 * S, state=state, replicas=1)[1] is None
+    assert tick(0, 0, 0, 632 * S, state=state, replicas=1)[1] == 0
+
+
+def test_last_pod_stays_active_for_a_stable_window() -> None:
+    state, size = tick(0, 0, 1, 59 * S)
+    assert (size, state.status) == (None, "active")
+    state, size = tick(0, 0, 1, 60 * S)
+    assert (size, state.status, state.status_since_ps) == (None, "inactive", 60 * S)
+    # Several are first brought down to one.
+    assert tick(0, 0, 1, 30 * S, replicas=3)[1] == 1
+
+
+def test_the_activator_must_have_been_in_the_path_for_the_grace_period() -> None:
+    idle = KpaState(status="inactive", status_since_ps=60 * S, initialized=True, proxy_since_ps=60 * S)
+    assert tick(0, 0, 1, 89 * S, state=idle)[1] is None
+    assert tick(0, 0, 1, 90 * S, state=idle)[1] == 0
+    # One pod of 10 has no room for a burst of 211, so the activator was there before: at once.
+    early = replace(idle, proxy_since_ps=0)
+    assert tick(0, 0, 1, 62 * S, state=early)[1] == 0
+
+
+def test_the_activator_leaves_the_path_with_burst_capacity() -> None:
+    state, _ = tick(5, 5, 30)
+    assert state.excess_burst_capacity >= 0
+    assert state.proxy_since_ps is None
+    state, _ = tick(5, 5, 3, 10 * S, state=state)
+    assert state.proxy_since_ps == 10 * S
+
+
+def test_the_activator_must_answer() -> None:
+    idle = KpaState(status="inactive", initialized=True)
+    spec = replace(SPEC, activator_ps=40 * S)
+    assert tick(0, 0, 1, 38 * S, spec=spec, state=idle)[1] is None
+    assert tick(0, 0, 1, 40 * S, spec=spec, state=idle)[1] == 0
+
+
+def test_pod_retention_keeps_the_last_pod() -> None:
+    idle = KpaState(status="inactive", initialized=True)
+    spec = replace(SPEC, pod_retention_ps=90 * S)
+    assert tick(0, 0, 1, 88 * S, spec=spec, state=idle)[1] is None
+    assert tick(0, 0, 1, 90 * S, spec=spec, state=idle)[1] == 0
 
 
 def test_traffic_resets_the_way_to_zero() -> None:
-    state, _ = tick(0, 0, 1, 70 * S, spec=replace(SPEC, pod_retention_ps=60 * S))
+    state, _ = tick(0, 0, 1, 70 * S)
+    assert state.status == "inactive"
     state, _ = tick(1, 1, 1, 72 * S, state=state)
-    assert state.idle_since_ps is None
+    assert (state.status, state.status_since_ps) == ("active", 72 * S)
 
 
 def test_scale_to_zero_can_be_off() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from simulator.autoscaling.wva import (
@@ -13,6 +15,7 @@ from simulator.autoscaling.wva import (
     WvaState,
     analyze,
     decide,
+    wakes,
 )
 
 CONFIG = SaturationConfig()
@@ -64,8 +67,26 @@ def test_nothing_is_decided_in_transition() -> None:
     assert one(busy, 2, desired=2, pending=1).replicas == 2  # pending replicas are not added to
 
 
-def test_without_metrics_the_size_stays() -> None:
-    assert one((), 4).replicas == 4
+def test_without_metrics_the_last_number_stays() -> None:
+    assert one((), 4, desired=3).replicas == 3
+    assert one((), 4).targets == ()  # nothing was published yet, nor is now
+
+
+def test_an_idle_model_goes_to_zero_after_the_retention_period() -> None:
+    config = replace(CONFIG, scale_to_zero=True)
+    snapshot = WvaSnapshot(config, (Variant("a", 10.0, 2),), loads((0.0, 0), (0.0, 0)), finished=0.0)
+    decision = decide(WvaState(), snapshot, 0)[1]
+    assert (decision.replicas, decision.reason) == (0, "ScaleToZero")
+    for finished in (1.0, None):  # a request ended; it is not known whether one did
+        assert decide(WvaState(), replace(snapshot, finished=finished), 0)[1].replicas == 1
+    assert decide(WvaState(), replace(snapshot, config=CONFIG), 0)[1].replicas == 1  # not enabled
+
+
+def test_it_wakes_when_requests_wait_at_the_gateway_for_nobody() -> None:
+    assert wakes(0, 1.0)
+    assert not wakes(0, 0.0)
+    assert not wakes(0, None)
+    assert not wakes(1, 9.0)
 
 
 @pytest.mark.parametrize(("cost_b", "grown"), [(5.0, "b"), (10.0, "a"), (20.0, "a")])

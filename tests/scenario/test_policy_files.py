@@ -11,9 +11,11 @@ from typing import Any
 import pytest
 import yaml
 
-from simulator.autoscaling.dynamo import DynamoSpec, KalmanParameters
+from simulator.autoscaling import dynamo_predictors
+from simulator.autoscaling.dynamo_plan import DynamoSpec
+from simulator.autoscaling.dynamo_predictors import PredictorSpec
 from simulator.autoscaling.forecast import Curve
-from simulator.autoscaling.keda import Fallback
+from simulator.autoscaling.keda import Fallback, Pause
 from simulator.autoscaling.kpa import KpaSpec
 from simulator.autoscaling.sagemaker import Alarm, StepScaling, TargetTracking
 from simulator.autoscaling.wva import SaturationConfig
@@ -23,7 +25,7 @@ from simulator.scenario.errors import ScenarioError
 from simulator.scenario.load import load_scenario
 from simulator.scenario.manifests.keda import load_scaled_object
 from simulator.scenario.manifests.knative import load_knative
-from simulator.scenario.manifests.wva import load_saturation_config
+from simulator.scenario.manifests.wva import load_saturation_config, load_scale_to_zero
 from simulator.scenario.rate_history import load_rate_history
 from simulator.scenario.ray_serve_config import load_ray_serve
 from simulator.units import PS_PER_S as S
@@ -225,7 +227,7 @@ def test_what_knative_annotations_are_refused_for(tmp_path: Path, key: str, valu
 SERVE = ("applications", 0, "deployments", 0)
 
 
-def test_ray_serve(tmp_path: Path) -> None:
+def test_ray_serve_settings(tmp_path: Path) -> None:
     loaded = load_ray_serve(written(tmp_path, files.RAY_SERVE), None)
     assert (loaded.name, loaded.initial_replicas) == ("VLLM", 1)
     assert (loaded.spec.target_ongoing_requests, loaded.spec.upscale_delay_s) == (3.0, 5.0)
@@ -262,7 +264,7 @@ def test_what_ray_serve_is_refused_for(tmp_path: Path, change: Change, reason: s
 # --- SageMaker ----------------------------------------------------------------------------------------------
 
 
-def test_sagemaker(tmp_path: Path) -> None:
+def test_sagemaker_settings(tmp_path: Path) -> None:
     target = load_scalable_target(
         written(tmp_path, files.TARGET, "target.json"),
         [written(tmp_path, files.TRACKING, "tracking.json"), written(tmp_path, files.STEP, "step.json")],
@@ -328,16 +330,48 @@ def test_a_step_policy_needs_its_alarm(tmp_path: Path) -> None:
         load_scalable_target(target, [written(tmp_path, files.STEP, "step.json")], [])
 
 
+def test_pause_annotations(tmp_path: Path) -> None:
+    def pause(**annotations: str) -> Pause:
+        given = {f"autoscaling.keda.sh/{key.replace('_', '-')}": text for key, text in annotations.items()}
+        data = changed(files.SCALED_OBJECT, put("metadata", "annotations", value=given))
+        return load_scaled_object(written(tmp_path, data)).pause()
+
+    assert pause() == Pause()
+    assert pause(paused="true", paused_scale_in="yes") == Pause(paused=True, scale_in=True)
+    assert pause(paused="false", paused_scale_out="1") == Pause(scale_out=True)
+    assert pause(paused_replicas="3") == Pause(paused=True, replicas=3)
+    with pytest.raises(ScenarioError, match="expected a whole number in quotes, got '-1'"):
+        pause(paused_replicas="-1")
+
+
 # --- WVA, Dynamo, forecast ----------------------------------------------------------------------------------
 
 
-def test_saturation_config(tmp_path: Path) -> None:
+def test_saturation_config_thresholds(tmp_path: Path) -> None:
     config = load_saturation_config(written(tmp_path, files.WVA_CONFIG))
     assert config == SaturationConfig(kv_cache_threshold=0.10)
     wrong = changed(files.WVA_CONFIG, put("data", "default", value="kvCacheThreshold: 80\n"))
     with pytest.raises(ScenarioError, match="less than or equal to 1") as error:
         load_saturation_config(written(tmp_path, wrong))
     assert error.value.key == "data.default.kvCacheThreshold"
+
+
+def test_saturation_config_by_tokens(tmp_path: Path) -> None:
+    text = "analyzerName: saturation\nscaleUpThreshold: 0.9\n"
+    data = changed(files.WVA_CONFIG, put("data", "default", value=text))
+    config = load_saturation_config(written(tmp_path, data))
+    assert config == SaturationConfig(by_tokens=True, scale_up_threshold=0.9)
+    wrong = changed(files.WVA_CONFIG, put("data", "default", value=text + "scaleDownBoundary: 0.95\n"))
+    with pytest.raises(ScenarioError, match=r"expected more than scaleDownBoundary, 0.95") as error:
+        load_saturation_config(written(tmp_path, wrong))
+    assert error.value.key == "data.default.scaleUpThreshold"
+
+
+def test_scale_to_zero_config(tmp_path: Path) -> None:
+    text = "enable_scale_to_zero: true\nretention_period: 15m\n"
+    path = written(tmp_path, changed(files.WVA_CONFIG, put("data", "default", value=text)))
+    config = load_scale_to_zero(path, SaturationConfig(kv_cache_threshold=0.5))
+    assert config == SaturationConfig(kv_cache_threshold=0.5, scale_to_zero=True, retention_ps=900 * S)
 
 
 def test_wva_needs_an_hpa_that_follows(tmp_path: Path) -> None:
@@ -352,7 +386,7 @@ def test_wva_needs_an_hpa_that_follows(tmp_path: Path) -> None:
 def test_planner_config(tmp_path: Path) -> None:
     config = load_planner_config(written(tmp_path, files.PLANNER))
     assert config.spec == DynamoSpec(
-        "kalman", 20 * S, 1, 4, 1, KalmanParameters(q_level=1.0, q_trend=0.1, r=10.0)
+        "sla", PredictorSpec("kalman", interval_ps=20 * S), 20 * S, max_gpu_budget=4
     )
     assert (config.ttft_s, config.itl_s, config.gpus_given) == (1.0, 0.05, False)
 
@@ -361,9 +395,11 @@ def test_planner_config(tmp_path: Path) -> None:
     ("change", "key"),
     [
         (put("mode", value="disagg"), "mode"),
-        (put("load_predictor", value=None), "load_predictor"),
-        (put("load_predictor", value="prophet"), "load_predictor"),
+        (put("advisory", value=True), "advisory"),
+        (put("load_predictor_warmup_trace", value="trace.jsonl"), "load_predictor_warmup_trace"),
         (put("enable_load_scaling", value=True), "enable_load_scaling"),
+        (put("enable_throughput_scaling", value=False), "enable_throughput_scaling"),
+        (put("optimization_target", value="load"), "optimization_target"),
         (put("ittl", value=3), "ittl"),
     ],
 )
@@ -372,6 +408,29 @@ def test_what_a_planner_config_is_refused_for(tmp_path: Path, change: Change, ke
     with pytest.raises(ScenarioError) as error:
         load_planner_config(path)
     assert error.value.key == key
+
+
+def test_a_planner_config_by_load(tmp_path: Path) -> None:
+    data = {"mode": "agg", "optimization_target": "load", "decode_scale_up_kv_rate": 70}
+    path = written(tmp_path, data | {"decode_scale_down_kv_rate": 20, "load_adjustment_interval_seconds": 10})
+    spec = load_planner_config(path).spec
+    assert (spec.scale_up_kv, spec.scale_down_kv, spec.load_interval_ps) == (0.7, 0.2, 10 * S)
+    with pytest.raises(ScenarioError, match="expected more than decode_scale_down_kv_rate, 70"):
+        load_planner_config(written(tmp_path, data | {"decode_scale_down_kv_rate": 70}))
+    assert load_planner_config(written(tmp_path, {"mode": "agg"})).spec.target == "throughput"
+
+
+def test_a_predictor_without_its_library_names_the_extra(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def missing(name: str) -> None:
+        raise ImportError(name)
+
+    monkeypatch.setattr(dynamo_predictors, "import_module", missing)
+    path = written(tmp_path, {"mode": "agg", "optimization_target": "sla"})
+    with pytest.raises(ScenarioError, match=r"\[planner\]") as error:
+        load_planner_config(path)
+    assert error.value.key == "load_predictor"
 
 
 def test_rate_history(tmp_path: Path) -> None:

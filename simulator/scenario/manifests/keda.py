@@ -15,7 +15,7 @@ from pydantic import Field, model_validator
 
 from simulator.autoscaling import hpa_spec
 from simulator.autoscaling.cron import CronSchedule
-from simulator.autoscaling.keda import Fallback, KedaSpec, Trigger
+from simulator.autoscaling.keda import Fallback, KedaSpec, Pause, Trigger
 from simulator.autoscaling.query import Query, parse_query
 from simulator.scenario.manifests.hpa import HpaBehavior
 from simulator.scenario.manifests.kubernetes import (
@@ -222,6 +222,10 @@ class ScaledObjectSpec(KubernetesObject):
         return self
 
 
+_ANNOTATION = "autoscaling.keda.sh/"
+_FALSE = frozenset({"0", "f", "F", "false", "FALSE", "False"})
+
+
 class ScaledObjectManifest(KubernetesObject):
     """A ScaledObject manifest."""
 
@@ -233,6 +237,30 @@ class ScaledObjectManifest(KubernetesObject):
 
     def sources(self) -> tuple[TriggerSource, ...]:
         return tuple(trigger.source() for trigger in self.spec.triggers)
+
+    @model_validator(mode="after")
+    def _paused_at_a_number(self) -> Self:
+        key = f"{_ANNOTATION}paused-replicas"
+        text = self.metadata.annotations.get(key)
+        if text is not None and not text.isdecimal():
+            raise refuse(f"expected a whole number in quotes, got {text!r}", "metadata", "annotations", key)
+        return self
+
+    def _annotated(self, name: str) -> bool:
+        """A Boolean annotation; what is no Boolean counts as true, as in KEDA."""
+        text = self.metadata.annotations.get(_ANNOTATION + name)
+        return text is not None and text not in _FALSE
+
+    def pause(self) -> Pause:
+        """What the annotations pause or force."""
+        replicas = self.metadata.annotations.get(f"{_ANNOTATION}paused-replicas")
+        return Pause(
+            paused=replicas is not None or self._annotated("paused"),
+            replicas=None if replicas is None else int(replicas),
+            scale_in=self._annotated("paused-scale-in"),
+            scale_out=self._annotated("paused-scale-out"),
+            force_activation=self._annotated("force-activation"),
+        )
 
     def keda_spec(self) -> KedaSpec:
         """As the decision functions want it."""
@@ -259,6 +287,7 @@ class ScaledObjectManifest(KubernetesObject):
             if spec.fallback is None
             else Fallback(spec.fallback.failure_threshold, spec.fallback.replicas, spec.fallback.behavior),
             behavior=None if behavior is None else hpa_spec.behavior_of(behavior),
+            pause=self.pause(),
         )
 
     def lint(self) -> tuple[str, ...]:

@@ -1,6 +1,6 @@
 """A Knative Service's autoscaling annotations and the ConfigMap config-autoscaler.
 
-Source: knative/serving, config/core/configmaps/autoscaler.yaml@0d68a7be (defaults and their meaning); the annotations'
+Source: knative/serving, config/core/configmaps/autoscaler.yaml@98e5ef90 (defaults and their meaning); the annotations'
 names from Knative's documentation. Not re-read: that a target annotation is multiplied by the utilisation percentage
 as containerConcurrency is, and that the percentage applies to requests a second too.
 """
@@ -34,7 +34,7 @@ _CONFIG_DEFAULTS: Final[Mapping[str, str]] = {
     "container-concurrency-target-percentage": "70",
     "container-concurrency-target-default": "100",
     "requests-per-second-target-default": "200",
-    "target-burst-capacity": "200",
+    "target-burst-capacity": "211",
     "stable-window": "60s",
     "panic-window-percentage": "10.0",
     "panic-threshold-percentage": "200.0",
@@ -271,10 +271,13 @@ class _Values:
         up = self.number("max-scale-up-rate", "max-scale-up-rate", least=1.0)
         down = self.number("max-scale-down-rate", "max-scale-down-rate", least=1.0)
         zero = self.config["enable-scale-to-zero"].lower() == "true"
+        min_scale = int(self.number("min-scale", "min-scale"))
+        initial = max(int(self.number("initial-scale", "initial-scale")), min_scale)
         spec = KpaSpec(
             target=target,
             total=total,
-            min_scale=int(self.number("min-scale", "min-scale")),
+            initial_scale=initial,
+            min_scale=min_scale,
             max_scale=int(self.number("max-scale", "max-scale")),
             activation_scale=int(self.number("activation-scale", "activation-scale", least=1)),
             stable_window_ps=to_ps(stable_s),
@@ -296,7 +299,6 @@ class _Values:
         )
         if spec.max_scale and spec.max_scale < spec.min_scale:
             raise self._refuse(f"expected at least min-scale ({spec.min_scale})", "max-scale", "max-scale")
-        initial = max(int(self.number("initial-scale", "initial-scale")), spec.min_scale)
         return KnativeAutoscaling(
             service.metadata.name, spec, "rps" if metric == "rps" else "concurrency", initial
         )
