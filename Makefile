@@ -65,7 +65,7 @@ heldout: setup  ## Print the errors of composed profiles; TABLES as above.
 
 SCENARIOS ?= 1000
 conservation: setup  ## Balance the books of random scenarios with every fault on; some minutes.
-	$(BIN)/python -m validation.conservation --scenarios $(SCENARIOS)
+	$(BIN)/python -m validation.conservation --scenarios $(SCENARIOS) $(ARGS)
 
 docs:  ## Write the reference pages from the code.
 	$(BIN)/python -m simulator.scenario.reference docs/reference

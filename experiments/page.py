@@ -1,4 +1,4 @@
-"""Runs the commands of ``docs/questions.md`` and writes their figures beneath them: ``python -m experiments.page``.
+"""Runs the commands of the pages with answers and writes their figures beneath them: ``python -m experiments.page``.
 
 A command is a fenced block ``sh`` that begins with ``python -m simulator.compare``. The table that follows it is
 replaced; all else on the page is written by hand.
@@ -18,7 +18,11 @@ import typer
 
 from simulator.compare import figure_text
 
-PAGE: Final = Path(__file__).parents[1] / "docs" / "questions.md"
+ROOT: Final = Path(__file__).parents[1]
+PAGES: Final = (
+    ROOT / "docs" / "questions.md",
+    ROOT / "docs" / "answers" / "spike-against-cold-start.md",
+)
 _COMMAND: Final = re.compile(
     r"```sh\n(python -m simulator\.compare .*?)\n```\n\n((?:\|[^\n]*\n)*)", re.DOTALL
 )
@@ -60,25 +64,25 @@ def main(
     ] = None,
     jobs: Annotated[int | None, typer.Option(min=1, help="Worker processes.")] = None,
 ) -> None:
-    """Run the page's commands, one after the other, and put their figures in."""
-    for command in [found.group(1) for found in _COMMAND.finditer(PAGE.read_text(encoding="utf-8"))]:
-        arguments = _arguments(command)
-        if only and Path(arguments[0]).stem not in only:
-            continue
-        print(" ".join(arguments[:3]), file=sys.stderr)
-        options = ["--json", *(["--jobs", str(jobs)] if jobs else [])]
-        done = subprocess.run(
-            [sys.executable, *_PREFIX[1:], *arguments, *options],
-            cwd=PAGE.parents[1],
-            stdout=subprocess.PIPE,
-            check=True,
-        )
-        block = f"```sh\n{command}\n```\n\n"
-        # Read again: a run takes a while, and the page may have been edited meanwhile.
-        page = PAGE.read_text(encoding="utf-8")
-        figures = block + table(json.loads(done.stdout))
-        new = re.sub(re.escape(block) + r"(?:\|.*\n)*\n*", figures.replace("\\", "\\\\") + "\n", page)
-        PAGE.write_text(new, encoding="utf-8")
+    """Run the pages' commands, one after the other, and put their figures in."""
+    for path in PAGES:
+        for command in [found.group(1) for found in _COMMAND.finditer(path.read_text(encoding="utf-8"))]:
+            arguments = _arguments(command)
+            if not only or Path(arguments[0]).stem in only:
+                print(" ".join(arguments[:3]), file=sys.stderr)
+                _fill(path, command, [*arguments, "--json", *(["--jobs", str(jobs)] if jobs else [])])
+
+
+def _fill(path: Path, command: str, arguments: list[str]) -> None:
+    done = subprocess.run(
+        [sys.executable, *_PREFIX[1:], *arguments], cwd=ROOT, stdout=subprocess.PIPE, check=True
+    )
+    block = f"```sh\n{command}\n```\n\n"
+    # Read only now: a run takes a while, and the page may have been edited meanwhile.
+    page = path.read_text(encoding="utf-8")
+    figures = block + table(json.loads(done.stdout))
+    new = re.sub(re.escape(block) + r"(?:\|.*\n)*\n*", figures.replace("\\", "\\\\") + "\n", page)
+    path.write_text(new, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -71,7 +71,7 @@ class Attempt:
         self.engine_request = engine_request
         self.sent_ps = sent_ps
         self.owner: Any = owner  # the client's record of the logical request
-        self.state: object | None = None  # the gateway's place for it (queue slot or endpoint)
+        self.state: object | None = None  # the gateway's place for it: queue, endpoint, or an unseen end
         self.pod: str | None = None
         self.engine_ps: int | None = None
         self.scheduled_ps: int | None = None

@@ -18,7 +18,7 @@ from simulator import __version__
 from simulator.attempts import Attempt, request_id_of
 from simulator.autoscaling.autoscaler import Knowledge, Services
 from simulator.autoscaling.engine_rate import EngineLimits, best_rate
-from simulator.autoscaling.exporters import PodExporters, gateway_exporter
+from simulator.autoscaling.exporters import GpuFacts, PodExporters, gateway_exporter
 from simulator.autoscaling.floors import Floors
 from simulator.autoscaling.latencies import Latencies, ServerLatencies
 from simulator.autoscaling.metrics_server import MetricsServer, pod_template
@@ -359,9 +359,7 @@ class Simulation:
             interval_s=interval_s,
             delay_s=delay_s,
             staleness_s=scrape.staleness,
-            exporters=PodExporters(
-                round(self.plan.gpu_memory_used_bytes), self.plan.gpu.tdp_w, self._latencies
-            ),
+            exporters=PodExporters(self._gpu_of, self._latencies),
             gateway=gateway_exporter(self.gateway, self.client),
             aliases=scrape.metrics,
             labels=self._labels,
@@ -380,10 +378,17 @@ class Simulation:
         """What the router knows of a pod."""
         return None if self._router_scraper is None else self._router_scraper.value(metric, pod)
 
-    def _make_replica(self, pod: Pod) -> Replica:
+    def _plan_of(self, pod: Pod) -> ReplicaPlan:
         assert pod.node is not None
         plans = self._versions[pod.spec.version].plans
-        plan = plans[pod.node.pool.config.gpu or self.loaded.scenario.engine.gpu]
+        return plans[pod.node.pool.config.gpu or self.loaded.scenario.engine.gpu]
+
+    def _gpu_of(self, pod: Pod) -> GpuFacts:
+        plan = self._plan_of(pod)
+        return GpuFacts(round(plan.gpu_memory_used_bytes), plan.gpu.tdp_w, plan.gpu.sm_clock_mhz)
+
+    def _make_replica(self, pod: Pod) -> Replica:
+        plan = self._plan_of(pod)
         listener: AttemptListener = self.gateway
         itl: ItlSink = self.recorder.itl
         if self._latencies.wanted:

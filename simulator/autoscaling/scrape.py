@@ -89,11 +89,13 @@ class Scraper:
     def exported(self, metric: str) -> str | None:
         """The exporter's name of a metric; None if nothing exports it.
 
-        A latency histogram is kept from the first question for one of its series on; to be asked before the run begins.
+        Latency histograms and symptoms of faults are kept from the first question for them on; to be asked before the
+        run begins.
         """
         name = self._aliases.get(metric, metric)
         if name not in EXPORTED:
             return None
+        self._exporters.wanted.add(name)
         if histogram_of(name) is not None:
             self._exporters.latencies.wanted = True
         return name

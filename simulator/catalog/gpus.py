@@ -33,6 +33,7 @@ class Gpu(BaseModel):
     bf16_flop_per_s: float = Field(gt=0)
     fp8_flop_per_s: float | None = Field(description="None where the GPU has no fp8 tensor cores")
     sms: int = Field(gt=0, description="streaming multiprocessors")
+    sm_clock_mhz: float = Field(gt=0, description="maximum boost clock of the SMs")
     tdp_w: float = Field(gt=0, description="the board's maximum power")
     interconnect: str
     interconnect_bytes_per_s: float = Field(gt=0, description="one direction, all links of one GPU")

@@ -173,14 +173,14 @@ class FaultInjector:
             pod.gpu_temperature_c = temperature_c
             if not hot and temperature_c >= fault.throttle_at:
                 hot = True
-                pod.slow_down(factor)
+                pod.throttle(factor)
                 self._throttles(pod, "ThermalThrottling", "clocks fall", temperature_c)
             elif hot and temperature_c <= fault.recover_at:
                 hot = False
-                pod.slow_down(1 / factor)
+                pod.throttle(1 / factor)
                 self._throttles(pod, "ThermalRecovered", "clocks rise again", temperature_c)
         if hot:
-            pod.slow_down(1 / factor)
+            pod.throttle(1 / factor)
         pod.gpu_temperature_c = None
 
     def _throttles(self, pod: Pod, reason: str, what: str, temperature_c: float) -> None:

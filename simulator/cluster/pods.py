@@ -83,6 +83,7 @@ class Pod:
         nodes_requested: nodes that were asked for on its behalf.
         deletion_cost: its annotation controller.kubernetes.io/pod-deletion-cost.
         slowdown: how much longer than they should steps take on its GPUs now.
+        throttling: by how much its GPUs' clocks are lowered now, a part of the slowdown.
         gpu_temperature_c: of its GPUs, while a fault makes it matter; else None.
         partitions: partitions that keep the gateway from it now, by their connect timeouts.
     """
@@ -113,6 +114,7 @@ class Pod:
         "slowdown",
         "spec",
         "start_ps",
+        "throttling",
         "uid",
     )
 
@@ -140,6 +142,7 @@ class Pod:
         self.cut_cause: Cause | None = None
         self.nodes_requested = 0
         self.slowdown = spec.slowdown
+        self.throttling = Fraction(1)
         self.deletion_cost = 0
         self.gpu_temperature_c: float | None = None
         self.partitions: list[int] = []
@@ -160,6 +163,11 @@ class Pod:
         self.slowdown *= factor
         if self.replica is not None:
             self.replica.set_slowdown(self.slowdown)
+
+    def throttle(self, factor: Fraction) -> None:
+        """Its GPUs' clocks fall by a factor, or rise again by one below 1; steps take longer by as much."""
+        self.throttling *= factor
+        self.slow_down(factor)
 
     def isolate(self, cause: Cause, connect_timeout_ps: int) -> int:
         """The network to the pod breaks, perhaps not for the first time; returns how many streams did."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 from typing import Final
 
 from simulator.attempts import Attempt, AttemptListener, ReplicaPort
@@ -133,7 +133,10 @@ class Gateway:
             del self._queue[attempt.attempt_id]
             return 0
         if place is None:
-            return 0  # ended; the news is on the way to the client
+            return 0  # ended
+        if isinstance(place, int):  # ended; the news is on the way, or a connection has yet to time out
+            self._forget_release(place)
+            return 0
         assert isinstance(place, Endpoint)
         generated = place.replica.abort(attempt)
         self._release(place)
@@ -194,6 +197,7 @@ class Gateway:
             self._drain()
             return
         self._released += 1
+        attempt.state = self._released
         heappush(self._releases, (seen_ps, self._released, endpoint))
         if self._queue:
             self._arm_release()
@@ -202,6 +206,18 @@ class Gateway:
         endpoint.outstanding -= 1
         if not endpoint.ready and not endpoint.outstanding:
             del self._endpoints[endpoint.name]
+
+    def _forget_release(self, number: int) -> None:
+        """Nobody waits for the end of that number any more: it counts as seen."""
+        releases = self._releases
+        for index, (_, other, endpoint) in enumerate(releases):
+            if other == number:
+                releases[index] = releases[-1]
+                releases.pop()
+                heapify(releases)
+                self._release(endpoint)
+                self._drain()
+                return
 
     def _settle(self) -> None:
         """Count the ends that the gateway has seen by now."""

@@ -1,10 +1,14 @@
 """What a reader of metrics sees, and when."""
 
+from fractions import Fraction
 from types import SimpleNamespace
 
 import pytest
 
 from simulator.autoscaling.exporters import (
+    CLOCK_THROTTLE_REASONS,
+    CLOCKS_EVENT_REASONS,
+    CONTAINER_RESTARTS,
     GATEWAY_QUEUE,
     GPU_MEMORY_USED,
     GPU_POWER,
@@ -13,6 +17,8 @@ from simulator.autoscaling.exporters import (
     KV_CACHE_USAGE,
     NUM_REQUESTS_RUNNING,
     NUM_REQUESTS_WAITING,
+    SM_CLOCK,
+    GpuFacts,
     PodExporters,
 )
 from simulator.autoscaling.latencies import BOUNDS_S, TTFT, bucket_names
@@ -32,6 +38,9 @@ class FakeReplica:
         self.alive = True
         self.listening = True
 
+    def set_slowdown(self, factor):
+        pass
+
     def peek(self):
         now = self.clock.now
         minute, rest = divmod(now, 60 * PS_PER_S)
@@ -49,7 +58,7 @@ class Rig:
             self,
             Draws(1),
             interval_s=15,
-            exporters=PodExporters(70 * 2**30, gpu_tdp_w=700.0),
+            exporters=PodExporters(lambda _: GpuFacts(70 * 2**30, tdp_w=700.0, sm_clock_mhz=1980.0)),
             **{"staleness_s": 40, **options},
         )
         self.offset_s = 15 * Draws(1).uniform("scrape-offset/prometheus", 0)
@@ -117,6 +126,45 @@ def test_all_metrics_of_a_running_pod(rig):
     assert r.read(GPU_MEMORY_USED, at) == 70 * 1024
     assert r.read("vllm:unknown", at) is None
     assert r.scraper.value(KV_CACHE_USAGE, "p") == 0.123
+
+
+def test_symptoms_of_faults_are_there_for_who_asks_for_them(rig):
+    r = rig()
+    for name in (SM_CLOCK, CLOCKS_EVENT_REASONS, CLOCK_THROTTLE_REASONS, CONTAINER_RESTARTS):
+        assert r.scraper.exported(name) == name
+    pod = r.pod()
+    pod.start_ps = 0
+    at = r.offset_s + 1
+    assert (r.read(SM_CLOCK, at), r.read(CLOCKS_EVENT_REASONS, at), r.read(CONTAINER_RESTARTS, at)) == (
+        1980,
+        0,
+        0,
+    )
+    pod.throttle(Fraction(3))
+    pod.restarts = 2
+    assert r.read(SM_CLOCK, at + 15) == 660
+    assert r.read(CLOCKS_EVENT_REASONS, at + 15) == r.read(CLOCK_THROTTLE_REASONS, at + 15) == 0x8 + 0x40
+    assert r.read(CONTAINER_RESTARTS, at + 15) == 2
+    pod.throttle(Fraction(1, 2))
+    assert (r.read(SM_CLOCK, at + 30), r.read(CLOCKS_EVENT_REASONS, at + 30)) == (1320, 0x20)
+    pod.throttle(Fraction(2, 3))
+    pod.slow_down(Fraction(2))  # a lost NVLink does not touch the clocks
+    assert (r.read(SM_CLOCK, at + 45), r.read(CLOCKS_EVENT_REASONS, at + 45)) == (1980, 0)
+
+
+def test_symptoms_that_nobody_asked_for_are_not_worked_out(rig):
+    r = rig()
+    r.pod()
+    assert r.read(SM_CLOCK, r.offset_s + 1) is None
+
+
+def test_a_pod_whose_node_is_lost_keeps_its_restarts(rig):
+    r = rig()
+    r.scraper.exported(CONTAINER_RESTARTS)
+    pod = r.pod(bound=False, replica=False)
+    assert r.read(CONTAINER_RESTARTS, r.offset_s + 1) is None
+    pod.start_ps, pod.restarts, pod.node = 0, 1, SimpleNamespace(gone_ps=5)
+    assert r.read(CONTAINER_RESTARTS, r.offset_s + 16) == 1
 
 
 def test_utilisation_is_the_busy_share_between_two_scrapes(rig):

@@ -26,6 +26,9 @@ def test_facts_are_plausible_and_sourced(gpu_id: str) -> None:
     assert 20 * 2**30 < gpu.memory_bytes < 200 * 2**30
     # Arithmetic intensity at the roofline's ridge: every data-centre GPU of the last decade lies in here.
     assert 100 < gpu.bf16_flop_per_s / gpu.hbm_bytes_per_s < 500
+    # FLOP per clock and SM: a power of two, at the boost clock or up to 8 % below it.
+    per_clock = gpu.bf16_flop_per_s / gpu.sms / (gpu.sm_clock_mhz * 1e6)
+    assert any(0.92 * power <= per_clock <= 1.01 * power for power in (512, 1024, 2048, 4096, 8192))
     assert gpu.source
     assert gpu.memory_note
 

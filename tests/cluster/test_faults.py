@@ -118,11 +118,11 @@ def test_a_hot_gpu_throttles_and_recovers(world):
     (hot,), (cool,) = w.times("ThermalThrottling"), w.times("ThermalRecovered")
     assert reach_s <= hot <= reach_s + 5
     assert cool == 325.0  # 60 s * ln(55 / 43) after the fault, and the next sample
-    assert pod.slowdown == 1
+    assert pod.slowdown == pod.throttling == 1
     assert pod.gpu_temperature_c is None
     w = running(world, 1, {"kind": "thermal", "at": 10, "duration": 300, "rise": 55, "factor": 2.5})
     w.run(200)
-    assert w.cluster.pods()[0].slowdown == 2.5
+    assert w.cluster.pods()[0].slowdown == w.cluster.pods()[0].throttling == 2.5
     assert w.cluster.counts().temperature_max_c > 83
 
 

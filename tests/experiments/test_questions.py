@@ -9,14 +9,15 @@ import typer
 import yaml
 from typer.testing import CliRunner
 
-from experiments.page import PAGE, commands, table
+from experiments.page import PAGES, commands, table
 from simulator import compare, run
 from simulator.command import EXIT_INTERRUPTED
 from simulator.scenario.load import load_scenario
 
 ROOT = Path(__file__).parents[2]
 QUESTIONS = ROOT / "experiments" / "questions"
-COMMANDS = commands(PAGE.read_text(encoding="utf-8"))
+COMMANDS, *OTHERS = (commands(page.read_text(encoding="utf-8")) for page in PAGES)
+ALL = [*COMMANDS, *(command for page in OTHERS for command in page)]
 
 
 @pytest.mark.parametrize("path", sorted(QUESTIONS.glob("*.yaml")), ids=lambda path: path.stem)
@@ -35,7 +36,12 @@ def test_every_scenario_and_manifest_is_used() -> None:
         assert f"manifests/{manifest.name}" in everything
 
 
-@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: Path(command[0]).stem)
+def test_every_page_has_commands() -> None:
+    assert COMMANDS
+    assert all(OTHERS)
+
+
+@pytest.mark.parametrize("command", ALL, ids=lambda command: Path(command[0]).stem)
 def test_a_command_is_understood(command: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """All options are read and all variants load; a run of nothing stands in for the runs."""
     monkeypatch.chdir(ROOT)

@@ -204,6 +204,26 @@ def test_cancel_after_the_end_is_harmless():
     assert bench.gateway.outstanding() == {"pod-0": 0}
 
 
+def test_a_client_that_gives_up_ends_a_connection_that_has_yet_to_time_out():
+    class Unreachable(StubReplica):
+        def submit(self, attempt, wire_ps=0):
+            self.listener.failed(attempt, bench.clock.now + to_ps(5), Cause.UNREACHABLE, 0)
+
+    bench = Bench(latency="1s", max_outstanding_per_replica=2)
+    bench.gateway.add_endpoint(Unreachable(bench.clock, "pod-0", bench.gateway, None, 0.0))
+    for request_id in range(3):
+        bench.submit(0, request_id)
+    counts = []
+    bench.at(1.5, lambda: counts.append((bench.gateway.outstanding(), bench.gateway.queue_length)))
+    bench.at(2, lambda: bench.gateway.cancel(bench.attempts[0]))
+    bench.at(2, lambda: counts.append((bench.gateway.outstanding(), bench.gateway.queue_length)))
+    bench.at(3, lambda: bench.gateway.cancel(bench.attempts[1]))
+    bench.at(3, lambda: counts.append((bench.gateway.outstanding(), bench.gateway.queue_length)))
+    bench.clock.run()
+    assert counts == [({"pod-0": 2}, 1), ({"pod-0": 2}, 0), ({"pod-0": 1}, 0)]
+    assert bench.gateway.outstanding() == {"pod-0": 0}
+
+
 def test_many_queued_attempts_refused_at_once_by_a_replica():
     # Each refusal frees the slot within the call that sends: must neither recurse nor lose one.
     bench = Bench(max_queue=5000, max_outstanding_per_replica=1)

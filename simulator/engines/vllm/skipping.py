@@ -307,6 +307,7 @@ class SkippingEngine(QuietRounds):
         max_gap_ps = seq.max_gap_ps
         if not alone:
             max_gap_ps = max(max_gap_ps, self._gaps.max_since(seq.joined))
+            self._gaps.flush()  # its process may end with it; the next gaps have other weights in any case
         finish = Finish(
             "stop" if seq.final_tokens < seq.length_limit else "length",
             seq.final_tokens - seq.num_prompt_tokens,

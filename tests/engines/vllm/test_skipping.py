@@ -111,3 +111,14 @@ def test_advancing_in_mid_stretch_does_what_is_due() -> None:
     state = engine.peek(1000 * MS)
     assert state.counters.generation_tokens == engine.counters.generation_tokens > 80
     assert sum(gaps.weight.values()) == engine.counters.generation_tokens - 1
+
+
+@pytest.mark.parametrize("make", [PlainEngine, SkippingEngine])
+def test_an_answer_that_has_ended_has_all_its_gaps_counted(make: type[PlainEngine | SkippingEngine]) -> None:
+    """Its process may end with it, and is not asked again: a pod that drains, say."""
+    engine = make(CONFIG, STEP_TIME, gaps := PooledGaps())
+    engine.submit(EngineRequest(0, prompt_tokens=100, output_tokens=50, max_tokens=1000), 0)
+    while not any(d.kind == DeliveryKind.FINISHED for d in engine.advance(engine.next_time() or 0)):
+        pass
+    assert engine.next_time() is not None  # the step that was launched before the stop was seen
+    assert sum(gaps.weight.values()) == 49
