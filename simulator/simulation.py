@@ -8,13 +8,10 @@ Only this module knows all the parts; each part knows its neighbours by a protoc
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable, Iterator
 from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any, Final
 
-from simulator import __version__
 from simulator.attempts import Attempt, request_id_of
 from simulator.autoscaling.autoscaler import Knowledge, Services
 from simulator.autoscaling.engine_rate import EngineLimits, best_rate
@@ -33,19 +30,17 @@ from simulator.cluster.measured_start import with_measured_phases
 from simulator.cluster.replica import Replica
 from simulator.cluster.rollout import RolloutController
 from simulator.cluster.version_monitor import VersionMonitor
-from simulator.cluster.zones import market_notes
 from simulator.draws import Draws
 from simulator.engines.vllm.factory import make_engine
 from simulator.gateway.gateway import Gateway
 from simulator.gateway.policies import routing_policy
 from simulator.gateway.split import TrafficSplit
 from simulator.interrupts import deferred_signals
-from simulator.metrics.facts import PoolLedger, PriceFacts, RunFacts, StepTimeTrust
 from simulator.metrics.summary import summarise
 from simulator.outcomes import Cause
-from simulator.pricing import PricedPool, price_notes, price_pools
+from simulator.pricing import price_pools
 from simulator.resolve import ReplicaPlan, resolve_replica
-from simulator.step_time.validated import validated_errors
+from simulator.run_facts import run_facts
 from simulator.timeline import TimelineSampler
 from simulator.units import to_ps, to_s
 from simulator.versions import drawn_versions, resolve_versions, rollout_bounds
@@ -74,6 +69,13 @@ class Simulation:
         recorder: takes the records; workload names as in the scenario.
         seed: of every draw; the scenario's own if None.
         replication: index of the replication; each has draws of its own.
+        profile_draw: which draw of the step times' uncertainty; their best estimate if None.
+
+    Attributes:
+        versions: plans of the Deployment's versions by name, in the order of their rollouts.
+        plan: of the first version on the scenario's GPU.
+        prices: by pool.
+        cold_start_note: where start-up times were taken from the profile.
 
     Raises:
         ScenarioError: the parts of the scenario do not fit together.
@@ -92,17 +94,17 @@ class Simulation:
         self.loaded = loaded
         self.recorder = recorder
         self.seed = scenario.seed if seed is None else seed
-        self._versions = resolve_versions(loaded)
+        self.versions = resolve_versions(loaded)
         if profile_draw is not None:
-            self._versions = drawn_versions(loaded, self._versions, self.seed, profile_draw)
-        first = next(iter(self._versions.values()))
+            self.versions = drawn_versions(loaded, self.versions, self.seed, profile_draw)
+        first = next(iter(self.versions.values()))
         self.plan: ReplicaPlan = first.plans[scenario.engine.gpu]
-        cold_start, self._cold_start_note = with_measured_phases(
+        cold_start, self.cold_start_note = with_measured_phases(
             scenario.cluster.cold_start,
             self.plan.step_time.profile.startup,
             eager=self.plan.enforce_eager,
         )
-        self._prices = price_pools(
+        self.prices = price_pools(
             loaded,
             {pool.name: first.plans.get(pool.gpu or "", self.plan).gpu.id for pool in scenario.cluster.pools},
         )
@@ -122,7 +124,7 @@ class Simulation:
             sink=recorder,
             gateway=self.gateway,
             make_replica=self._make_replica,
-            rates={name: priced.rates for name, priced in self._prices.items()},
+            rates={name: priced.rates for name, priced in self.prices.items()},
             deployment="vllm" if loaded.deployment is None else loaded.deployment.metadata.name,
             availability=load_availabilities(loaded.base_dir, scenario.cluster.zones),
             budget=scenario.fleet.disruption_budget,
@@ -136,7 +138,7 @@ class Simulation:
         self._rollouts = RolloutController(
             clock,
             scenario.rollouts,
-            {name: version.spec for name, version in self._versions.items()},
+            {name: version.spec for name, version in self.versions.items()},
             bounds,
             min_ready_ps,
             deployment=self.cluster.deployment,
@@ -203,102 +205,7 @@ class Simulation:
         self.client.finish()  # before the last row: it counts what ends at this instant and bills streams left
         self.timeline.sample()
         self.cluster.finish(clock.now)
-        return summarise(self.recorder.tables(), self.recorder.itl, self.facts())
-
-    def facts(self) -> RunFacts:
-        """What the summary needs beside the tables."""
-        scenario, plan = self.loaded.scenario, self.plan
-        now = self.clock.now
-        vllm_version = plan.engine.vllm_version
-        trust = plan.step_time
-        bills, gpu_ps = self.cluster.statements(now), self.cluster.gpu_ps(now)
-        return RunFacts(
-            scenario=scenario.name,
-            scenario_digest=digest(self.loaded),
-            seed=self.seed,
-            simulator_version=__version__,
-            duration_s=to_s(now),
-            slo=scenario.slo,
-            model=plan.model.name,
-            engine=f"vLLM {vllm_version}",
-            gpu=", ".join(dict.fromkeys(other.gpu.id for other in self._plans())),
-            gpus_per_replica=plan.gpus,
-            pools=tuple(
-                PoolLedger(
-                    name=pool.name,
-                    capacity=pool.config.capacity,
-                    gpu_ps=gpu_ps[pool.name],
-                    bill=bills[pool.name],
-                    price=_price_facts(self._prices[pool.name]),
-                    nodes_started=pool.created,
-                    nodes_reclaimed=pool.reclaimed,
-                )
-                for pool in self.cluster.pools
-            ),
-            peak_provisioned_micro_usd=self.cluster.peak_provisioned_micro_usd(now),
-            fallback=self.client.fallback_bill,
-            step_time=StepTimeTrust(
-                source="roofline" if trust.source == "roofline" else "profile",
-                name=trust.profile.name,
-                text="; ".join(
-                    ([] if trust.source == "roofline" else [trust.source]) + [trust.known_error, trust.reason]
-                ),
-                known_error={
-                    fit.regime.replace("_", " "): fit.mean_abs_pct / 100 for fit in trust.profile.fit_error
-                },
-                validated=tuple(
-                    entry.model_dump(exclude={"profile", "source"})
-                    for entry in validated_errors(trust.profile.name)
-                ),
-                out_of_range={
-                    kind: count
-                    for kind in trust.step_time.range_violations
-                    if (
-                        count := sum(
-                            other.step_time.step_time.range_violations[kind] for other in self._plans()
-                        )
-                    )
-                },
-                steps=self.timeline.totals.steps,
-            ),
-            notes=self._notes(),
-        )
-
-    def _notes(self) -> tuple[str, ...]:
-        plan = self.plan
-        usable = plan.engine.num_gpu_blocks - 1
-        notes = [
-            *self.loaded.notes,
-            *plan.notes,
-            f"KV cache: {usable} usable blocks of {plan.engine.block_size} tokens, {plan.kv_blocks_from}",
-            f"front end: {self._front_end()}",
-            *price_notes(self._prices),
-            *market_notes(self.loaded.scenario.cluster),
-            *([] if self._cold_start_note is None else [self._cold_start_note]),
-        ]
-        for name, version in self._versions.items():
-            for gpu, other in version.plans.items():
-                if other is not plan and (name == "v1" or version.plans is not self._versions["v1"].plans):
-                    notes.append(
-                        f"{name} on {gpu}: {other.engine.num_gpu_blocks - 1} usable KV blocks; "
-                        f"{other.step_time.known_error}"
-                    )
-        if all(workload.arrivals.kind == "trace" for workload in self.loaded.scenario.workload):
-            notes.append("trace replay: the workload is one and the same in every replication")
-        return tuple(notes)
-
-    def _plans(self) -> list[ReplicaPlan]:
-        """Each plan once: of every version and GPU."""
-        plans = {id(plan): plan for version in self._versions.values() for plan in version.plans.values()}
-        return list(plans.values())
-
-    def _front_end(self) -> str:
-        section = self.loaded.scenario.engine
-        given = [name for name in ("frontend_in", "frontend_out") if getattr(section, name) is not None]
-        source = self.plan.step_time.frontend.source.removeprefix("front_end: ")
-        if len(given) == 2:
-            return "as the scenario says"
-        return f"{source}, but for {given[0]} of the scenario" if given else source
+        return summarise(self.recorder.tables(), self.recorder.itl, run_facts(self))
 
     # --- between the parts ------------------------------------------------------------------------------
 
@@ -380,7 +287,7 @@ class Simulation:
 
     def _plan_of(self, pod: Pod) -> ReplicaPlan:
         assert pod.node is not None
-        plans = self._versions[pod.spec.version].plans
+        plans = self.versions[pod.spec.version].plans
         return plans[pod.node.pool.config.gpu or self.loaded.scenario.engine.gpu]
 
     def _gpu_of(self, pod: Pod) -> GpuFacts:
@@ -427,27 +334,3 @@ class Simulation:
             "Preempted",
             f"request {request_id_of(attempt.attempt_id)} lost its KV blocks and is computed again",
         )
-
-
-def _price_facts(pool: PricedPool) -> PriceFacts:
-    quote = pool.quote
-    return PriceFacts(
-        usd_per_gpu_hour=pool.usd_per_gpu_hour,
-        committed_usd_per_gpu_hour=pool.committed_usd_per_gpu_hour,
-        rule="stated in the scenario" if quote is None else quote.rule,
-        where=None if quote is None else quote.row.where,
-        as_of=None if quote is None else quote.row.as_of,
-        source=None if quote is None else quote.row.source,
-    )
-
-
-def digest(loaded: LoadedScenario) -> str:
-    """Hash of everything that a run depends on but for the seed: scenario, configuration and manifests."""
-    parts: dict[str, Any] = {
-        "scenario": loaded.scenario.model_dump(mode="json"),
-        "vllm": loaded.vllm.model_dump(mode="json"),
-        "policies": [entry.data() for entry in loaded.policies],
-        "deployment": None if loaded.deployment is None else loaded.deployment.model_dump(mode="json"),
-    }
-    text = json.dumps(parts, sort_keys=True, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -83,10 +83,11 @@ def _sagemaker(rng: Random, files: dict[str, Any]) -> Policy:
 
 
 def _wva(rng: Random, files: dict[str, Any]) -> Policy:
-    files["wva-hpa.yaml"], files["wva.yaml"] = wva(rng)
+    files["wva-hpa.yaml"], files["wva.yaml"], files["wva-zero.yaml"] = wva(rng)
     return {
         "manifest": "wva-hpa.yaml",
         "config": "wva.yaml",
+        "scale_to_zero": rng.choice((None, "wva-zero.yaml")),
         "interval": rng.choice(("5s", "20s")),
         "metric_delay": rng.choice(("0s", "5s")),
         "hpa": _controller(rng),
@@ -95,8 +96,14 @@ def _wva(rng: Random, files: dict[str, Any]) -> Policy:
 
 def _dynamo(rng: Random, files: dict[str, Any]) -> Policy:
     one = rng.choice
+    target = one(("sla", "sla", "throughput", "latency", "load"))
+    rates = {"decode_scale_up_kv_rate": 0.3, "decode_scale_down_kv_rate": 0.1} if target == "load" else {}
     files["planner.yaml"] = {
         "mode": "agg",
+        "optimization_target": target,
+        **rates,
+        "load_adjustment_interval": one((2, 5)),
+        "max_throughput_scaling_replicas": one((1, 8)),
         "load_predictor": one(("kalman", "constant")),
         "load_predictor_log1p": one((True, False)),
         "adjustment_interval": one((7, 20)),

@@ -159,9 +159,25 @@ def scaled_object(rng: Random) -> dict[str, Any]:
     return {
         "apiVersion": "keda.sh/v1alpha1",
         "kind": "ScaledObject",
-        "metadata": {"name": "scaled"},
+        "metadata": {"name": "scaled", "annotations": _pause(rng)},
         "spec": spec,
     }
+
+
+def _pause(rng: Random) -> dict[str, str]:
+    """What an operator's annotations pause or force, in a fifth of the ScaledObjects."""
+    if rng.random() < 0.8:
+        return {}
+    key, value = rng.choice(
+        (
+            ("paused", "true"),
+            ("paused-replicas", "2"),
+            ("paused-scale-in", "true"),
+            ("paused-scale-out", "true"),
+            ("force-activation", "true"),
+        )
+    )
+    return {f"autoscaling.keda.sh/{key}": value}
 
 
 def knative(rng: Random) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -175,6 +191,7 @@ def knative(rng: Random) -> tuple[dict[str, Any], dict[str, Any]]:
         "window": one(("10s", "60s")),
         "scale-down-delay": one(("0s", "10s")),
         "activation-scale": one(("1", "2")),
+        "initial-scale": one(("0", "1", "3")),
     }
     service = {
         "apiVersion": "serving.knative.dev/v1",
@@ -201,6 +218,7 @@ def knative(rng: Random) -> tuple[dict[str, Any], dict[str, Any]]:
             "enable-scale-to-zero": one(("true", "true", "false")),
             "panic-threshold-percentage": one(("120.0", "200.0")),
             "max-scale-up-rate": one(("2.0", "1000.0")),
+            "allow-zero-initial-scale": "true",
         },
     }
     return service, config
@@ -280,8 +298,8 @@ def sagemaker(rng: Random) -> dict[str, dict[str, Any]]:
     return documents
 
 
-def wva(rng: Random) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The HPA that follows llm-d's variant autoscaler, and its thresholds."""
+def wva(rng: Random) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+    """The HPA that follows llm-d's variant autoscaler, its thresholds, and its scaling to zero."""
     one = rng.choice
     metric = {
         "type": "External",
@@ -291,10 +309,20 @@ def wva(rng: Random) -> tuple[dict[str, Any], dict[str, Any]]:
         },
     }
     thresholds = f"kvCacheThreshold: {one((0.1, 0.8))}\nqueueLengthThreshold: {one((1, 5))}\n"
+    if rng.random() < 0.4:
+        thresholds += (
+            f"analyzerName: saturation\nscaleUpThreshold: {one((0.3, 0.85))}\nscaleDownBoundary: 0.2\n"
+        )
     config = {
         "apiVersion": "v1",
         "kind": "ConfigMap",
         "metadata": {"name": "saturation-scaling-config"},
         "data": {"default": thresholds},
     }
-    return _hpa_manifest(rng, [metric], one((0, 1))), config
+    zero = {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": "model-scale-to-zero-config"},
+        "data": {"default": f"enable_scale_to_zero: true\nretention_period: {one(('10s', '30s'))}"},
+    }
+    return _hpa_manifest(rng, [metric], one((0, 1))), config, zero
