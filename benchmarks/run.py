@@ -116,9 +116,10 @@ def spread(points: Sequence[tuple[int, float]]) -> float:
 def plot(found: dict[str, list[tuple[int, float]]], path: Path) -> None:
     """Cost per request, one panel a curve."""
     figure = Figure(figsize=(11, 3.2), layout="constrained")
+    top = 1.1 * max(cost for points in found.values() for _, cost in points)
     for axes, (label, points) in zip(figure.subplots(1, len(found), sharey=True), found.items(), strict=True):
         axes.plot(*zip(*points, strict=True), "o-")
-        axes.set(xscale="log", xlabel=label, ylim=(0, None))
+        axes.set(xscale="log", xlabel=label, ylim=(0, top))
         axes.set_xticks([n for n, _ in points], [str(n) for n, _ in points], minor=False)
         axes.minorticks_off()
         axes.grid(alpha=0.3)
