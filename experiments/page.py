@@ -16,7 +16,7 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from simulator.compare import figure_text
+from simulator.comparison import figure_text
 
 ROOT: Final = Path(__file__).parents[1]
 PAGES: Final = (

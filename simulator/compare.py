@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-import math
+import os
+import shlex
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -14,8 +15,17 @@ from rich.markup import escape
 from rich.table import Table
 
 from simulator.command import plain_endings
-from simulator.comparison import MEASURES, Comparison, Measure, UnknownFigureError, compare, measures
-from simulator.runs import replicate
+from simulator.comparison import (
+    MEASURES,
+    Comparison,
+    Measure,
+    UnknownFigureError,
+    compare,
+    figure_text,
+    measures,
+)
+from simulator.report.comparison import ComparedScenario, comparison_page
+from simulator.runs import replicate, scenario_text
 from simulator.scenario.errors import ScenarioError
 from simulator.statistics.intervals import Interval
 from simulator.variants import load_variants
@@ -48,6 +58,9 @@ def main(
     ] = None,
     jobs: Annotated[int | None, typer.Option(min=1, help="Worker processes.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE.html", help="Write the comparison as a page, too.")
+    ] = None,
 ) -> None:
     """Run scenarios in paired replications: what each misses, loses and costs, each with a 95 % interval."""
     shown = measures(show) if show else MEASURES
@@ -57,15 +70,67 @@ def main(
         if against not in loaded:
             raise ScenarioError(f"--base {against!r} is not among {', '.join(loaded)}")
         used = loaded[against].scenario.seed if seed is None else seed
+        if out is not None:
+            _check_out(out)
         results = replicate(list(loaded.values()), seed=used, replications=replications, jobs=jobs)
         try:
             compared = compare(dict(zip(loaded, results, strict=True)), against, shown)
         except UnknownFigureError as error:
             raise ScenarioError(f"--show: the summary has no figure {error.args[0]}") from None
+        if out is not None:
+            page = comparison_page(
+                {
+                    name: ComparedScenario(one.scenario.description, scenario_text(one), compared[name])
+                    for name, one in loaded.items()
+                },
+                shown,
+                base=against,
+                replications=replications,
+                seed=used,
+                command=_command(scenarios, vary, change, base, show, replications, seed),
+            )
+            partial = out.with_name(f"{out.name}.partial")
+            try:
+                partial.write_text(page, encoding="utf-8")
+                partial.replace(out)
+            finally:
+                partial.unlink(missing_ok=True)
     if as_json:
         print(json.dumps(as_data(compared, shown, against, replications, used), indent=1))
     else:
         _print(compared, shown, against, replications, used)
+
+
+def _check_out(out: Path) -> None:
+    """Before anything is run.
+
+    Raises:
+        ScenarioError: a page cannot be written there.
+    """
+    if out.suffix != ".html":
+        raise ScenarioError(f"--out {out}: expected a name that ends in .html")
+    if out.is_dir() or not os.access(out.parent, os.W_OK):
+        raise ScenarioError(f"--out {out}: no file can be written there")
+
+
+def _command(
+    scenarios: list[Path],
+    vary: list[str] | None,
+    change: list[str] | None,
+    base: str | None,
+    show: list[str] | None,
+    replications: int,
+    seed: int | None,
+) -> str:
+    """The command line that makes the same figures again."""
+    words = ["python", "-m", "simulator.compare", *map(str, scenarios)]
+    for option, values in (("--vary", vary), ("--set", change), ("--show", show)):
+        for value in values or ():
+            words += [option, value]
+    words += [] if base is None else ["--base", base]
+    words += ["--replications", str(replications)]
+    words += [] if seed is None else ["--seed", str(seed)]
+    return shlex.join(words)
 
 
 def _table(title: str, shown: tuple[Measure, ...], rows: dict[str, list[str]]) -> Table:
@@ -111,15 +176,6 @@ def _difference(found: Comparison) -> str:
 
 def _figure(interval: Interval | None, *, signed: bool = False) -> str:
     return "–" if interval is None else figure_text(interval.mean, interval.half_width, signed=signed)
-
-
-def figure_text(mean: float, half_width: float | None, *, signed: bool = False) -> str:
-    """``1,234 ± 56``: as many digits as the size of the figure asks for."""
-    half = half_width or 0.0
-    size = max(abs(mean), half)
-    digits = 0 if size >= 100 else 2 if size >= 1 or size == 0 else min(6, 2 - math.floor(math.log10(size)))
-    number = f"{mean:+,.{digits}f}" if signed else f"{mean:,.{digits}f}"
-    return number if half == 0 else f"{number} ± {half:,.{digits}f}"
 
 
 def as_data(

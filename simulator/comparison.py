@@ -6,6 +6,7 @@ taken pair by pair: what chance does to both cancels.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -154,3 +155,12 @@ def compare(
         }
         for policy in summaries
     }
+
+
+def figure_text(mean: float, half_width: float | None, *, signed: bool = False) -> str:
+    """``1,234 ± 56``: as many digits as the size of the figure asks for."""
+    half = half_width or 0.0
+    size = max(abs(mean), half)
+    digits = 0 if size >= 100 else 2 if size >= 1 or size == 0 else min(6, 2 - math.floor(math.log10(size)))
+    number = f"{mean:+,.{digits}f}" if signed else f"{mean:,.{digits}f}"
+    return number if half == 0 else f"{number} ± {half:,.{digits}f}"

@@ -66,6 +66,38 @@ def test_bad_options(tmp_path: Path, options: list[str], message: str) -> None:
     assert message in result.output
 
 
+def test_a_page_for_the_review(tmp_path: Path) -> None:
+    one = write(tmp_path, "one", description="As it <is>.")
+    page = tmp_path / "page.html"
+    arguments = (
+        one, "--vary", "fleet.replicas=1,2", "--show", "total_usd", "--show", "engine.preemptions",
+        "--replications", "2", "--jobs", "1", "--out", str(page),
+    )  # fmt: skip
+    result = invoke(*arguments)
+    assert result.exit_code == 0, result.output
+    text = page.read_text(encoding="utf-8")
+    assert "replicas=1" in result.output
+    assert 'replicas=1 <span class="dim">base</span>' in text
+    assert "As it &lt;is&gt;." in text
+    assert "engine.preemptions" in text
+    assert "--vary fleet.replicas=1,2 --show total_usd" in text
+    assert 'src="http' not in text
+    assert "<script" not in text  # one file, no network
+    first = page.read_bytes()
+    assert invoke(*arguments).exit_code == 0
+    assert page.read_bytes() == first
+    assert list(tmp_path.glob("*.partial")) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "message"), [("page.txt", "ends in .html"), ("none/page.html", "no file can be written there")]
+)
+def test_a_page_that_cannot_be_written_stops_before_the_runs(tmp_path: Path, name: str, message: str) -> None:
+    result = invoke(write(tmp_path, "one"), "--vary", "fleet.replicas=1,2", "--out", str(tmp_path / name))
+    assert result.exit_code == EXIT_BAD_INPUT
+    assert message in result.output
+
+
 def test_workers_change_nothing(tmp_path: Path) -> None:
     from simulator.runs import replicate
     from simulator.scenario.load import load_scenario

@@ -16,6 +16,17 @@ EVENTS_SHOWN: Final = 1000
 """The report lists so many events at most; the rarest kinds come first, the others are only counted."""
 
 
+def environment() -> Environment:
+    """Where the pages' templates are."""
+    return Environment(
+        loader=PackageLoader("simulator.report", "templates"),
+        autoescape=select_autoescape(["html", "j2"]),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+
 def render_html(results: Results, plots: Mapping[str, bytes]) -> str:
     """The report as HTML.
 
@@ -23,17 +34,11 @@ def render_html(results: Results, plots: Mapping[str, bytes]) -> str:
         results: the run.
         plots: PNG images by name: timeline, latency, errors, cost.
     """
-    environment = Environment(
-        loader=PackageLoader("simulator.report", "templates"),
-        autoescape=select_autoescape(["html", "j2"]),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.globals.update(text=text, zip=zip)
+    templates = environment()
+    templates.globals.update(text=text, zip=zip)
     summary = results.summary
     met, sentence = text.verdict(summary)
-    page: str = environment.get_template("report.html.j2").render(
+    page: str = templates.get_template("report.html.j2").render(
         summary=summary,
         run=summary["run"],
         combined=summary.get("replications"),

@@ -37,7 +37,7 @@ def write_report(directory: str | Path, results: Results | None = None) -> Path:
     """
     directory = Path(directory)
     results = results if results is not None else read_results(directory)
-    images = {name: _png(plot(results)) for name, plot in PLOTS.items()}
+    images = {name: png(plot(results)) for name, plot in PLOTS.items()}
     for name, image in images.items():
         (directory / f"{name}.png").write_bytes(image)
     report = directory / REPORT_FILE
@@ -45,7 +45,8 @@ def write_report(directory: str | Path, results: Results | None = None) -> Path:
     return report
 
 
-def _png(figure: Figure) -> bytes:
+def png(figure: Figure) -> bytes:
+    """The figure as a PNG image, the same for the same figure."""
     buffer = io.BytesIO()
     with style.style():
         figure.savefig(buffer, format="png", dpi=_DPI, metadata={"Software": None})
