@@ -48,8 +48,11 @@ What is known of the larger errors, from the tables of single steps below:
   that single steps show in place of the tables', every target of this run is met (below).
 - On the RTX 4090 steps of every kind are a few per cent shorter than the sum of their kernels, bound by memory and by
   arithmetic alike, and their edges are where the tables have them: as if that card had been clocked higher in the run
-  than under the profiler. What the longest context of a batch costs is in both runs what the tables say (0.72 to 0.79
-  us a token on the RTX 4090 for 0.70, 0.42 for 0.40 to 0.47 on the RTX PRO 6000).
+  than under the profiler.
+- What a token of a batch's longest context costs, beyond the mean one, can be read off the pure decode steps of both
+  runs, in us with two standard errors: RTX 4090 0.75 ± 0.21 for the tables' 0.70; RTX PRO 6000 0.42 ± 0.11 for 0.40
+  with 97 to 128 requests, 0.10 ± 0.19 for 0.45 with 65 to 96 (where contexts hardly differ from step to step) and
+  0.65 ± 0.17 for 0.47 with fewer.
 - The first requests of a run meet kernels that are still being compiled.
 - On the CPU steps with prompts take longer in traffic than in the sweeps that the profile is fitted to, so TTFT is
   predicted too short. A sweep repeats a few sizes without a pause. In traffic a number of tokens that the engine's
