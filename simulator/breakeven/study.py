@@ -82,10 +82,18 @@ def study(
     """
     if seed is None:
         seed = loaded.scenario.seed
+
+    def run(at: Sequence[tuple[float, int | None]]) -> list[Point]:
+        for load, replicas in at:
+            on_run(load, replicas)
+        runs = replicate([_at(loaded, *each) for each in at], seed=seed, replications=replications, jobs=jobs)
+        return [_point(*each, summaries, prices) for each, summaries in zip(at, runs, strict=True)]
+
+    rising = sorted(set(loads))
     if fleet == "configured":
-        points = _configured(loaded, prices, loads, seed, replications, jobs, on_run)
+        points = run([(load, None) for load in rising])
     else:
-        points = _smallest_fleets(loaded, prices, loads, seed, replications, jobs, on_run)
+        points = _smallest_fleets(run, rising, _most(loaded))
     good = [made for made in points if made.slo_met and made.own_usd_per_million]
     ratios = [
         [made.own_usd_per_million[i] / made.api_usd_per_million[i] for made in good]
@@ -94,45 +102,17 @@ def study(
     return Study(fleet, tuple(points), break_even([made.load for made in good], ratios))
 
 
-def _configured(
-    loaded: LoadedScenario,
-    prices: ApiPrices,
-    loads: Sequence[float],
-    seed: int,
-    replications: int,
-    jobs: int | None,
-    on_run: OnRun,
-) -> list[Point]:
-    rising = sorted(set(loads))
-    for load in rising:
-        on_run(load, None)
-    runs = replicate(
-        [_at(loaded, load, None) for load in rising], seed=seed, replications=replications, jobs=jobs
-    )
-    return [_point(load, None, summaries, prices) for load, summaries in zip(rising, runs, strict=True)]
-
-
 def _smallest_fleets(
-    loaded: LoadedScenario,
-    prices: ApiPrices,
-    loads: Sequence[float],
-    seed: int,
-    replications: int,
-    jobs: int | None,
-    on_run: OnRun,
+    run: Callable[[Sequence[tuple[float, int | None]]], list[Point]], rising: Sequence[float], most: int
 ) -> list[Point]:
     points: list[Point] = []
     fewest = 1  # more traffic never needs fewer
-    for load in sorted(set(loads)):
+    for load in rising:
 
         def point(replicas: int, load: float = load) -> Point:
-            on_run(load, replicas)
-            (summaries,) = replicate(
-                [_at(loaded, load, replicas)], seed=seed, replications=replications, jobs=jobs
-            )
-            return _point(load, replicas, summaries, prices)
+            return run([(load, replicas)])[0]
 
-        found = _smallest(point, fewest, _most(loaded))
+        found = _smallest(point, fewest, most)
         points.append(found)
         if not found.slo_met:
             break
