@@ -23,7 +23,7 @@ from calibration.capture_format import (
     read_capture,
     write_capture,
 )
-from calibration.files import write_text
+from simulator.files import write_text
 
 PARTS: Final = "parts"
 

@@ -19,8 +19,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from calibration.files import write_text
 from simulator.catalog import ModelShape
+from simulator.files import write_text
 
 FORMAT: Final = "llm-step-capture"
 FORMAT_VERSION: Final = 1

@@ -20,7 +20,6 @@ import typer
 
 from calibration.aiconfigurator_tables import AiconfiguratorTables
 from calibration.experts import NOTE as EXPERTS_NOTE
-from calibration.files import write_text
 from calibration.llmservingsim_tables import LlmServingSimTables
 from calibration.measured_terms import MeasuredTerms
 from calibration.operator_tables import (
@@ -32,6 +31,7 @@ from calibration.operator_tables import (
     TablesError,
 )
 from simulator.catalog import CatalogError, Gpu, Model, canonical_dtype, find_gpu, find_model
+from simulator.files import write_text
 from simulator.step_time.assumed import (
     EAGER_FLOOR_US_PER_LAYER,
     EAGER_NOTE,

@@ -23,13 +23,13 @@ from calibration.capture_format import CaptureError
 from calibration.capture_set import CaptureSet, read_capture_set
 from calibration.captured_steps import Floats
 from calibration.cells import Cell, cells_of, held_out
-from calibration.files import write_text
 from calibration.fit_report import StepPredictor, cell_bias, plot_predicted, plot_residuals, step_errors
 from calibration.fitting import HUBER
 from calibration.host_fit import HostModel, front_end, kv_cache_record, startups
 from calibration.step_model import Knots, StepModel, choose_knots, reach_of, terms_of, weights
 from calibration.uncertainty import uncertainty_of
 from simulator.catalog import DTYPE_BYTES, CatalogError, canonical_dtype
+from simulator.files import write_text
 from simulator.step_time.assumed import EAGER_FLOOR_US_PER_LAYER, EAGER_NOTE
 from simulator.step_time.profile import FitError, Identity, StepTimeProfile, Terms, dump_profile
 

@@ -17,8 +17,8 @@ from typing import Annotated, Final, NamedTuple
 import typer
 
 from calibration.compose import compose, profile_name
-from calibration.files import write_text
 from simulator.catalog import CatalogError, find_gpu, find_model
+from simulator.files import write_text
 from simulator.step_time.kv_blocks import DoesNotFitError, num_kv_blocks
 from simulator.step_time.profile import KvCacheRecord, dump_profile
 

@@ -21,9 +21,10 @@ from simulator.comparison import (
     Measure,
     UnknownFigureError,
     compare,
-    figure_text,
+    interval_text,
     measures,
 )
+from simulator.files import write_text
 from simulator.report.comparison import ComparedScenario, comparison_page
 from simulator.runs import replicate, scenario_text
 from simulator.scenario.errors import ScenarioError
@@ -89,12 +90,7 @@ def main(
                 seed=used,
                 command=_command(scenarios, vary, change, base, show, replications, seed),
             )
-            partial = out.with_name(f"{out.name}.partial")
-            try:
-                partial.write_text(page, encoding="utf-8")
-                partial.replace(out)
-            finally:
-                partial.unlink(missing_ok=True)
+            write_text(out, page)
     if as_json:
         print(json.dumps(as_data(compared, shown, against, replications, used), indent=1))
     else:
@@ -154,7 +150,8 @@ def _print(
     if not console.is_terminal:
         console.width = _PIPE_WIDTH
     figures = {
-        name: [_figure(row[measure.key].interval) for measure in shown] for name, row in compared.items()
+        name: [interval_text(row[measure.key].interval) for measure in shown]
+        for name, row in compared.items()
     }
     differences = {
         name: [_difference(row[measure.key]) for measure in shown]
@@ -171,11 +168,7 @@ def _print(
 def _difference(found: Comparison) -> str:
     if found.difference is None:
         return "–"
-    return _figure(found.difference.interval, signed=True) + (" *" if found.significant else "  ")
-
-
-def _figure(interval: Interval | None, *, signed: bool = False) -> str:
-    return "–" if interval is None else figure_text(interval.mean, interval.half_width, signed=signed)
+    return interval_text(found.difference.interval, signed=True) + (" *" if found.significant else "  ")
 
 
 def as_data(

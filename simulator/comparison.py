@@ -164,3 +164,8 @@ def figure_text(mean: float, half_width: float | None, *, signed: bool = False) 
     digits = 0 if size >= 100 else 2 if size >= 1 or size == 0 else min(6, 2 - math.floor(math.log10(size)))
     number = f"{mean:+,.{digits}f}" if signed else f"{mean:,.{digits}f}"
     return number if half == 0 else f"{number} ± {half:,.{digits}f}"
+
+
+def interval_text(interval: Interval | None, *, signed: bool = False) -> str:
+    """The same of an interval; a dash where there is none."""
+    return "–" if interval is None else figure_text(interval.mean, interval.half_width, signed=signed)

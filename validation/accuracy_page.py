@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from calibration.files import write_text
+from simulator.files import write_text
 from validation.accuracy_loads import loads_section
 from validation.accuracy_text import METRICS, STATISTICS, facts, milliseconds, number, pct, signed
 from validation.results import RESULTS, figure, read_results

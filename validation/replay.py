@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import io
 import math
 import sys
 from pathlib import Path
@@ -24,6 +25,7 @@ from typing import Final
 import numpy as np
 import pandas as pd
 
+from simulator.files import write_text
 from simulator.scenario.errors import ScenarioError
 from validation.comparison import compare, table, throughput
 from validation.deployment import WITHOUT_PROFILE, Deployment, load_deployment
@@ -62,16 +64,12 @@ def measured_frame(file: RequestFile) -> pd.DataFrame:
 def write_predictions(path: Path, file: RequestFile, replayed: Replayed) -> None:
     """Write predictions.csv; it appears whole or not at all."""
     header = [f"measured_{name}" if name in PREDICTED else name for name in file.columns]
-    partial = path.with_name(path.name + ".partial")
-    try:
-        with partial.open("w", encoding="utf-8", newline="") as out:
-            writer = csv.writer(out, lineterminator="\n")
-            writer.writerow([*header, *PREDICTED])
-            for cells, row in zip(file.cells, predictions(file, replayed), strict=True):
-                writer.writerow([*cells, *(_cell(row.get(name)) for name in PREDICTED)])
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow([*header, *PREDICTED])
+    for cells, row in zip(file.cells, predictions(file, replayed), strict=True):
+        writer.writerow([*cells, *(_cell(row.get(name)) for name in PREDICTED)])
+    write_text(path, out.getvalue())
 
 
 def _cell(value: object) -> str:

@@ -7,7 +7,7 @@ import math
 from pathlib import Path
 from typing import Any, Final
 
-from calibration.files import write_text
+from simulator.files import write_text
 
 RESULTS: Final = Path(__file__).parent / "results"
 RESIDUAL: Final = ".residual.json"

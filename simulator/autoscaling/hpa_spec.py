@@ -166,33 +166,16 @@ def _metric(metric: HpaMetric) -> MetricSpec:
     if metric.container_resource is not None:
         source = metric.container_resource
         return MetricSpec(metric.type, source.name, _target(source.target), container=source.container)
-    if metric.pods is not None:
-        identifier, target = metric.pods.metric, metric.pods.target
-        return MetricSpec(
-            metric.type,
-            identifier.name,
-            _target(target),
-            selector=identifier.selector_text,
-            labels=identifier.selector,
-        )
-    if metric.object is not None:
-        identifier, target, ref = metric.object.metric, metric.object.target, metric.object.described_object
-        return MetricSpec(
-            metric.type,
-            identifier.name,
-            _target(target),
-            selector=identifier.selector_text,
-            described_object=(ref.kind, ref.name),
-            labels=identifier.selector,
-        )
-    assert metric.external is not None  # the reader lets no metric through without its source
-    identifier, target = metric.external.metric, metric.external.target
+    named = metric.pods or metric.object or metric.external
+    assert named is not None  # the reader lets no metric through without its source
+    of = None if metric.object is None else metric.object.described_object
     return MetricSpec(
         metric.type,
-        identifier.name,
-        _target(target),
-        selector=identifier.selector_text,
-        labels=identifier.selector,
+        named.metric.name,
+        _target(named.target),
+        selector=named.metric.selector_text,
+        described_object=("", "") if of is None else (of.kind, of.name),
+        labels=named.metric.selector,
     )
 
 

@@ -9,11 +9,10 @@ from typing import Any, Final
 
 from matplotlib.figure import Figure
 
-from simulator.comparison import Comparison, Measure, figure_text
+from simulator.comparison import Comparison, Measure, interval_text
 from simulator.report import style
 from simulator.report.html import environment
 from simulator.report.write import png
-from simulator.statistics.intervals import Interval
 
 _PANELS: Final = 3
 """In a row."""
@@ -65,14 +64,10 @@ def comparison_page(
             seed=seed,
             command=command,
             plot=plot,
-            figure=_figure,
+            figure=interval_text,
         )
     )
     return page
-
-
-def _figure(interval: Interval | None, *, signed: bool = False) -> str:
-    return "–" if interval is None else figure_text(interval.mean, interval.half_width, signed=signed)
 
 
 def plot_comparison(scenarios: Mapping[str, ComparedScenario], shown: Sequence[Measure], base: str) -> Figure:
