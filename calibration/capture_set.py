@@ -37,10 +37,6 @@ class CaptureSet:
     loads: tuple[CapturedStep, ...]
     notes: tuple[str, ...]
 
-    def engine_of(self, step: CapturedStep) -> CapturedEngine:
-        """The engine that took a step."""
-        return self.captures[step.capture].manifest.engines[step.engine]
-
 
 def read_capture_set(folders: Sequence[Path], model: str | None = None) -> CaptureSet:
     """Read captures and check that one profile can be of all of them.

@@ -24,7 +24,7 @@ from calibration.capture_set import CaptureSet, read_capture_set
 from calibration.captured_steps import Floats
 from calibration.cells import Cell, cells_of, held_out
 from calibration.fit_report import StepPredictor, cell_bias, plot_predicted, plot_residuals, step_errors
-from calibration.fitting import HUBER
+from calibration.fitting import huber_weights
 from calibration.host_fit import HostModel, front_end, kv_cache_record, startups
 from calibration.step_model import Knots, StepModel, choose_knots, reach_of, terms_of, weights
 from calibration.uncertainty import uncertainty_of
@@ -96,8 +96,12 @@ def fit_profile(captures: CaptureSet) -> Fit:
     even = [cell for cell in fitted if not (cell.is_heterogeneous and cell.regime == "pure_decode")]
     knots = choose_knots(even, engine.cudagraph_sizes)
     model = StepModel(knots)
-    times = np.array([cell.median_us for cell in even])
-    solution, huber = model.solve(model.cell_columns(even), times, weights(even))
+    columns, times, weight = (
+        model.cell_columns(even),
+        np.array([cell.median_us for cell in even]),
+        weights(even),
+    )
+    solution, huber = model.solve(columns, times, weight)
     skew, skew_notes = heterogeneity(model, solution, fitted)
     preparation_us = preparation(captures, model, solution)
     host = HostModel(captures.fitted)
@@ -138,7 +142,7 @@ def fit_profile(captures: CaptureSet) -> Fit:
             "fit_error": errors,
             "validation_error": checked or None,
             "uncertainty": uncertainty_of(
-                model, even, solution, huber, host, terms, cell_bias(predictor, unseen)
+                model, columns, times, weight, solution, huber, host, terms, cell_bias(predictor, unseen)
             ),
         }
     )
@@ -161,8 +165,7 @@ def heterogeneity(model: StepModel, solution: Floats, cells: Iterable[Cell]) -> 
     for _ in range(8):
         slope = float((huber * weight * context) @ excess / max((huber * weight * context) @ context, 1e-12))
         residual = np.abs(excess - slope * context) * np.sqrt(weight)
-        scale = max(1.4826 * float(np.median(residual)), 1e-9)
-        huber = np.minimum(1.0, HUBER * scale / np.maximum(residual, 1e-12))
+        huber, scale = huber_weights(residual)
     if scale > _WEAKEST_SKEW * float(np.sqrt(weight @ context**2)):
         return 1.0, ["decode_attention.heterogeneity: lost in the noise of the captured batches, taken as 1"]
     return 1.0 + max(slope, 0.0), []

@@ -29,19 +29,16 @@ class StepPredictor:
     Args:
         profile: the times.
         captured: CUDA-graph sizes of the engine; none is an eager one.
-        uniform_aware: leave the factor for contexts that differ within a batch out where they do not.
     """
 
-    def __init__(
-        self, profile: StepTimeProfile, captured: Sequence[int], *, uniform_aware: bool = True
-    ) -> None:
+    def __init__(self, profile: StepTimeProfile, captured: Sequence[int]) -> None:
         decode = profile.terms.decode_attention.model_copy(update={"heterogeneity": 1.0})
         terms = profile.terms.model_copy(update={"decode_attention": decode})
         uniform = profile.model_copy(update={"terms": terms})
         self._preparation_us = profile.host.preparation_us or 0.0
         self._times = {
             True: _step_time(profile, captured),
-            False: _step_time(uniform if uniform_aware else profile, captured),
+            False: _step_time(uniform, captured),
         }
 
     def step_us(self, step: CapturedStep) -> float:
@@ -52,10 +49,6 @@ class StepPredictor:
         """The GPU's part."""
         model = self._times[step.is_heterogeneous]
         return model.step_ps(step.decodes, step.decode_context, step.prefills) / PS_PER_US
-
-    def host_us(self, step: CapturedStep) -> float:
-        """What the host takes beside a captured step of a synchronous engine."""
-        return self._times[True].host_ps(step.scheduled) / PS_PER_US - self._preparation_us
 
 
 def _step_time(profile: StepTimeProfile, captured: Sequence[int]) -> ProfileStepTime:

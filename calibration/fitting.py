@@ -90,10 +90,14 @@ def fit_huber(
     for _ in range(rounds):
         relative = np.sqrt(huber * weight) / y
         solution = fit_nonnegative(stacked, target, np.concatenate([relative, np.ones(len(pull))]))
-        residual = np.abs(columns @ solution / y - 1.0) * np.sqrt(weight)
-        scale = max(1.4826 * float(np.median(residual)), 1e-9)
-        huber = np.minimum(1.0, HUBER * scale / np.maximum(residual, 1e-12))
+        huber, _ = huber_weights(np.abs(columns @ solution / y - 1.0) * np.sqrt(weight))
     return solution, huber
+
+
+def huber_weights(residual: Floats) -> tuple[Floats, float]:
+    """Weights of residuals (absolute values) in the next round, and their robust scale, from the median."""
+    scale = max(1.4826 * float(np.median(residual)), 1e-9)
+    return np.minimum(1.0, HUBER * scale / np.maximum(residual, 1e-12)), scale
 
 
 def hat_basis(x: Floats, knots: Sequence[float]) -> Floats:

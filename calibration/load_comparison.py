@@ -65,8 +65,10 @@ def compare_loads(capture: Capture, profile: StepTimeProfile) -> list[LoadRun]:
     """
     runs = []
     for position, stage in enumerate(capture.manifest.stages):
+        if stage.kind != "load" or stage.status != "ok":
+            continue
         rows = load_rows(capture, position)
-        if stage.kind != "load" or stage.status != "ok" or not (rows["status"] == "finished").any():
+        if not (rows["status"] == "finished").any():
             continue
         seen = measured(rows)
         replayed = replay(captured_replica(capture, stage.engine, profile), recorded_requests(rows))

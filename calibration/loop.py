@@ -31,6 +31,7 @@ from calibration.load_comparison import (
     statistic,
 )
 from simulator.catalog import CatalogError
+from simulator.files import write_text
 from simulator.step_time.profile import dump_profile
 from validation.real_trace import differing_steps, traces_of
 
@@ -112,7 +113,7 @@ def run_loop(capture_folders: Iterable[Path], out: Path, model: str | None = Non
     """
     captures = read_capture_set(list(capture_folders), model)
     fit = fit_profile(captures)
-    (out / "profile.yaml").write_text(dump_profile(fit.profile), encoding="utf-8")
+    write_text(out / "profile.yaml", dump_profile(fit.profile))
     write_plots(fit, out / "plots")
     differing, lines = (
         0,
@@ -126,7 +127,7 @@ def run_loop(capture_folders: Iterable[Path], out: Path, model: str | None = Non
         lines += ["", f"loads of {capture.manifest.plan}, simulated with the fitted profile:"]
         lines += load_table(compare_loads(capture, fit.profile))
     text = "\n".join(lines)
-    (out / "report.txt").write_text(text + "\n", encoding="utf-8")
+    write_text(out / "report.txt", text + "\n")
     return differing, text
 
 

@@ -13,9 +13,8 @@ from typing import Any, Final
 import numpy as np
 
 from calibration.captured_steps import Floats
-from calibration.cells import Cell
 from calibration.host_fit import HostModel
-from calibration.step_model import StepModel, weights
+from calibration.step_model import StepModel
 from simulator.step_time.profile import TermGroup, Terms, Uncertainty
 
 REPLICATES: Final = 60
@@ -40,7 +39,9 @@ _COEFFICIENTS: Final = (
 
 def uncertainty_of(
     model: StepModel,
-    cells: Sequence[Cell],
+    columns: Floats,
+    times: Floats,
+    weight: Floats,
     solution: Floats,
     huber: Floats,
     host: HostModel,
@@ -51,7 +52,9 @@ def uncertainty_of(
 
     Args:
         model: of the fit.
-        cells: that it was fitted on.
+        columns: of the cells that it was fitted on.
+        times: of these cells, us.
+        weight: of these cells.
         solution: coefficients of the fit.
         huber: the cells' final Huber weights.
         host: host times.
@@ -59,15 +62,12 @@ def uncertainty_of(
         held_out_bias: mean relative error on held-out cells, by regime.
     """
     rng = np.random.default_rng(_SEED)
-    columns = model.cell_columns(cells)
-    times = np.array([cell.median_us for cell in cells])
-    weight = weights(cells)
     host_base = np.array(host.solve())
     typical = np.array([1.0, float(np.average(host.scheduled, weights=host.weight))])
     shares: list[list[float]] = []
     coefficients: list[list[Floats]] = []
     for _ in range(REPLICATES):
-        drawn = rng.exponential(size=len(cells))
+        drawn = rng.exponential(size=len(times))
         replicate, _ = model.solve(columns, times, weight * drawn, start=huber, rounds=1)
         hosted = np.array(host.solve(rng.exponential(size=len(host.scheduled))))
         shares.append(
@@ -87,7 +87,7 @@ def uncertainty_of(
             ".".join(where): [float(f"{value:.2g}") for value in error]
             for where, error in zip(_COEFFICIENTS, errors, strict=True)
         },
-        source=f"Bayesian bootstrap over {len(cells)} cells, {REPLICATES} replicates; common factor: root mean "
+        source=f"Bayesian bootstrap over {len(times)} cells, {REPLICATES} replicates; common factor: root mean "
         "square of the regimes' bias on held-out cells",
     )
 
