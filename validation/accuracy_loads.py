@@ -5,7 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
-from validation.accuracy_text import METRICS, STATISTICS, facts, milliseconds, number, pct, signed
+from validation.accuracy_text import (
+    METRICS,
+    STATISTICS,
+    aggregate_cells,
+    facts,
+    milliseconds,
+    number,
+    pct,
+    signed,
+)
 from validation.results import figure
 
 _HEAD: Final = """\
@@ -99,12 +108,7 @@ def _aggregates(case: dict[str, Any]) -> Iterator[str]:
             for metric, label in METRICS.items():
                 if metric not in errors:
                     continue
-                cells = [
-                    f"{milliseconds(value['predicted'])} for {milliseconds(value['measured'])}, "
-                    f"{signed(value['error_pct'])}"
-                    for value in (errors[metric][statistic] for statistic in STATISTICS)
-                ]
-                yield f"| {name} | {label} | {' | '.join(cells)} |"
+                yield f"| {name} | {label} | {aggregate_cells(errors[metric])} |"
 
 
 def _throughput(case: dict[str, Any]) -> Iterator[str]:

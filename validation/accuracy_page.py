@@ -13,7 +13,16 @@ from typing import Any, Final
 
 from simulator.files import write_text
 from validation.accuracy_loads import loads_section
-from validation.accuracy_text import METRICS, STATISTICS, facts, milliseconds, number, pct, signed
+from validation.accuracy_text import (
+    METRICS,
+    STATISTICS,
+    aggregate_cells,
+    facts,
+    milliseconds,
+    number,
+    pct,
+    signed,
+)
 from validation.results import RESULTS, figure, read_results
 from validation.validated_file import VALIDATED, validated_text
 
@@ -168,20 +177,13 @@ def _group_table(case: Case) -> Iterator[str]:
 
 
 def _aggregates(case: Case) -> Iterator[str]:
-    yield "| | mean | p50 | p90 | p95 | p99 |"
-    yield "| --- |" + " --- |" * 5
+    yield f"| | {' | '.join(STATISTICS)} |"
+    yield "| --- |" + " --- |" * len(STATISTICS)
     every = case["groups"]["all"]
     for metric, name in METRICS.items():
         if metric not in every:
             continue
-        cells = []
-        for statistic in STATISTICS:
-            value = every[metric][statistic]
-            cells.append(
-                f"{milliseconds(value['predicted'])} for {milliseconds(value['measured'])}, "
-                f"{signed(value['error_pct'])}"
-            )
-        yield f"| {name}, predicted for measured | {' | '.join(cells)} |"
+        yield f"| {name}, predicted for measured | {aggregate_cells(every[metric])} |"
     measured, predicted = case["aggregate"]["measured"], case["aggregate"]["predicted"]
     known = measured["preemptions"]
     yield ""

@@ -39,6 +39,14 @@ def milliseconds(value: float | None) -> str:
     )
 
 
+def aggregate_cells(errors: dict[str, Any]) -> str:
+    """Cells of a metric's `STATISTICS`, predicted for measured."""
+    return " | ".join(
+        f"{milliseconds(value['predicted'])} for {milliseconds(value['measured'])}, {signed(value['error_pct'])}"
+        for value in (errors[statistic] for statistic in STATISTICS)
+    )
+
+
 def facts(case: dict[str, Any]) -> Iterator[str]:
     """What a run is, and what it is replayed on."""
     yield f"{case['requests']} requests; {case['source']}."

@@ -80,8 +80,9 @@ def _profile(capture: Capture, engine: CapturedEngine) -> StepTimeProfile:
         found = best_shipped(gpu, model, engine.tp, dtype, engine.kv_cache_dtype)
         if found is not None:
             return found
-        cache = "bfloat16" if engine.kv_cache_dtype == "auto" else engine.kv_cache_dtype
-        return roofline_profile(find_gpu(gpu), model, dtype=dtype, kv_cache_dtype=cache, tp=engine.tp)
+        return roofline_profile(
+            find_gpu(gpu), model, dtype=dtype, kv_cache_dtype=engine.kv_cache_dtype, tp=engine.tp
+        )
     except CatalogError as error:
         raise CaptureError(f"{capture.folder}: engine {engine.name}: {error}") from None
 

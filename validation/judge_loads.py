@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from calibration.capture_format import Capture, CaptureError
-from validation.captured_load import captured_replica
+from validation.captured_load import captured_replica, load_rows
 from validation.cases import captures
 from validation.cases.case import describe_replica
 from validation.cases.regimes import REGIMES
@@ -45,8 +45,8 @@ def judge_loads(name: str, capture: Capture, engine: int, plots: Path | None) ->
         # A machine of which no step times are known: what was measured is shown, nothing is predicted.
         reason = str(error).split(f"engine {facts.name}: ")[-1].split(";")[0]
         figures["notes"] = [f"not predicted: {reason}"]
-        figures["requests"] = sum(len(captures.load_times(capture, load)) for load in mine)
         figures["loads"] = [_told(capture, load) for load in mine]
+        figures["requests"] = sum(load["requests"] for load in figures["loads"])
         return figures
     figures["deployment"] = {
         "model": facts.model,
@@ -90,7 +90,7 @@ def _told(capture: Capture, load: captures.Load) -> dict[str, Any]:
     return {
         "load": load.stage.name,
         "planned": load.stage.regime,
-        "requests": len(captures.load_times(capture, load)),
+        "requests": len(load_rows(capture, load.number)),
         **({} if noise is None else {"again": noise[0], "noise": noise[1]}),
     }
 

@@ -65,10 +65,14 @@ def by_kind(factors: Sequence[float]) -> Factor:
     return lambda decodes, prompt_tokens: factors[kind_of(prompt_tokens)]
 
 
-def by_size(decode_steps: pd.DataFrame, prompt_steps: pd.DataFrame) -> Factor:
-    """Measured / profile of single steps of that size: of decodes, or of all tokens where prompts are among them."""
-    decodes_x = _ratios(decode_steps, "decodes", DECODE_BINS)
-    tokens_x = _ratios(prompt_steps, "step_tokens", BINS)
+def by_size(decode_steps: Sequence[dict[str, Any]], prompt_steps: Sequence[dict[str, Any]]) -> Factor:
+    """Measured / profile of single steps of that size: of decodes, or of all tokens where prompts are among them.
+
+    Args:
+        decode_steps: their `summary`.
+        prompt_steps: likewise.
+    """
+    decodes_x, tokens_x = _ratios(decode_steps, "decodes"), _ratios(prompt_steps, "step_tokens")
 
     def factor(decodes: int, prompt_tokens: int) -> float:
         size, ratios = (decodes + prompt_tokens, tokens_x) if prompt_tokens else (decodes, decodes_x)
@@ -77,10 +81,9 @@ def by_size(decode_steps: pd.DataFrame, prompt_steps: pd.DataFrame) -> Factor:
     return factor
 
 
-def _ratios(steps: pd.DataFrame, column: str, bins: Sequence[int]) -> list[tuple[int, float]]:
+def _ratios(rows: Sequence[dict[str, Any]], column: str) -> list[tuple[int, float]]:
     """(upper edge, ratio) of the bins that have steps; an empty one has the next one's."""
-    rows = summary(steps, column, bins)
-    return [(int(row[column].split()[-1]), row["measured_per_profile"]) for row in rows] or [(bins[-1], 1.0)]
+    return [(int(row[column].split()[-1]), row["measured_per_profile"]) for row in rows] or [(0, 1.0)]
 
 
 class FactoredStepTime:
@@ -193,15 +196,17 @@ def residual(case: RunCase) -> dict[str, Any]:
         add("true input", what, run().requests)
     figures: dict[str, Any] = {"case": case.name, "rows": rows}
     if "first_token_s" in case.measured and plan.engine.async_scheduling:
-        singles = decode_steps(case), steps_with_prompts(case, base.requests["cached_tokens"])
-        sized = FactoredStepTime(plan.step_time.step_time, by_size(*singles))
+        figures["decode_steps"] = summary(decode_steps(case), "decodes", DECODE_BINS)
+        with_prompts = steps_with_prompts(case, base.requests["cached_tokens"])
+        figures["prompt_steps"] = summary(with_prompts, "step_tokens", BINS)
+        sized = FactoredStepTime(
+            plan.step_time.step_time, by_size(figures["decode_steps"], figures["prompt_steps"])
+        )
         add(
             "true input",
             "step times with the factors of single steps of that size, below",
             _replay(case, plan, skipping=False, step_time=sized).requests,
         )
-        figures["decode_steps"] = summary(singles[0], "decodes", DECODE_BINS)
-        figures["prompt_steps"] = summary(singles[1], "step_tokens", BINS)
     for what, requests in _true_results(case, base.requests):
         add("true result", what, requests)
     return figures

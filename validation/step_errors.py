@@ -15,6 +15,7 @@ from calibration.capture_format import Capture
 from calibration.captured_steps import CapturedStep, steps_of
 from calibration.fit_report import StepPredictor
 from simulator.step_time import StepTimeProfile
+from validation.cases import captures
 
 IDLE_US: Final = 10_000
 """Pause from which an engine counts as having been idle: some steps."""
@@ -71,7 +72,7 @@ def _row(kind: str, new: bool | None, idle: bool | None, steps: pd.DataFrame) ->
 def _table(capture: Capture, engine: int, profile: StepTimeProfile) -> pd.DataFrame:
     """A row per step of the engine's validation loads."""
     facts = capture.manifest.engines[engine]
-    stages = capture.manifest.stages
+    loads = {load.number for load in captures.loads(capture).get(engine, ())}
     predictor = StepPredictor(profile, facts.cudagraph_sizes)
     raw = capture.steps.to_pandas().sort_values(["engine", "step"])
     raw = raw[raw["engine"] == engine]
@@ -83,8 +84,7 @@ def _table(capture: Capture, engine: int, profile: StepTimeProfile) -> pd.DataFr
         size = step.decodes + step.prefill_tokens
         new = size not in sizes
         sizes.add(size)
-        stage = stages[step.stage]
-        if stage.kind != "load" or stage.purpose != "validation" or stage.status != "ok" or not step.step_us:
+        if step.stage not in loads or not step.step_us:
             continue
         predicted_us = predictor.gpu_us(step) if facts.async_scheduling else predictor.step_us(step)
         found.append((step.regime, new, bool(pause >= IDLE_US), step.step_us / 1e3, predicted_us / 1e3))

@@ -7,6 +7,7 @@ import pytest
 
 from tests.validation.runs import NAME, write_run
 from validation.cases import vllm_runs
+from validation.measured_steps import BINS, DECODE_BINS, summary
 from validation.residual import FactoredStepTime, by_kind, by_size, main, residual, step_factors, text
 
 
@@ -40,7 +41,7 @@ def test_factors_by_size() -> None:
             "profile_ms": [1.0] * 5,
         }
     )
-    factor = by_size(decode, prompts)
+    factor = by_size(summary(decode, "decodes", DECODE_BINS), summary(prompts, "step_tokens", BINS))
     assert [factor(n, 0) for n in (1, 8, 9, 32, 200)] == [2, 2, 3, 3, 3]
     assert [factor(1, tokens) for tokens in (10, 299, 900)] == [5, 5, 5]  # two steps are too few for a row
 
