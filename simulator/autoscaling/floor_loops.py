@@ -6,6 +6,7 @@ from collections.abc import Generator
 from typing import TYPE_CHECKING, Final
 
 from simulator.autoscaling import forecast, perfect, standby
+from simulator.autoscaling.autoscaler import total
 from simulator.autoscaling.query import Query
 from simulator.autoscaling.reporting import Reporter
 from simulator.units import to_ps
@@ -85,10 +86,7 @@ class StandbyFloor:
         clock, state = self._services.clock, standby.StandbyState()
         while True:
             result = self._query.value(self._services.metrics, clock.now)
-            if isinstance(result, dict):
-                load = sum(result.values()) if result else None
-            else:
-                load = result
+            load = total(result) if isinstance(result, dict) else result
             state, decision = standby.decide(state, standby.StandbySnapshot(self._spec, load), clock.now)
             self._report.apply(decision, floor=True)
             yield clock.timeout(self._interval_ps)

@@ -209,24 +209,20 @@ def _step_capacity(policy: StepScaling, value: float, base: int) -> int | None:
 class _Wish:
     """What one policy wants; None leaves the capacity as it is."""
 
-    name: str
     capacity: int | None
     cooldown_ps: int
     text: str
     vetoes_scale_in: bool = False
 
 
-def _wish(
-    policy: Policy, values: Sequence[float | None], capacity: int, base_out: int, base_in: int
-) -> _Wish:
+def _wish(policy: Policy, values: Sequence[float | None], capacity: int, base_out: int) -> _Wish:
     """What a policy wants.
 
     Args:
         policy: the policy.
         values: of its metric.
-        capacity: at present.
+        capacity: at present; what a scale-in counts from.
         base_out: what a scale-out counts from: before the one whose cooldown runs.
-        base_in: likewise for a scale-in.
     """
     latest = next((value for value in reversed(values) if value is not None), None)
     if isinstance(policy, TargetTracking):
@@ -237,25 +233,25 @@ def _wish(
         if high == "ALARM" and latest is not None:
             # The metric is per instance of the present fleet; counted from the base it is the same load.
             wanted = max(capacity, math.ceil(base_out * latest / policy.target))
-            return _Wish(policy.name, wanted, policy.scale_out_cooldown_ps, seen, True)
+            return _Wish(wanted, policy.scale_out_cooldown_ps, seen, True)
         if low == "ALARM" and latest is not None and not policy.disable_scale_in:
             needed = math.ceil(capacity * latest / policy.target)
             wanted = max(needed, capacity - policy.scale_in_step)
-            return _Wish(policy.name, min(wanted, capacity), policy.scale_in_cooldown_ps, seen)
-        return _Wish(policy.name, None, 0, seen, not policy.disable_scale_in)
+            return _Wish(min(wanted, capacity), policy.scale_in_cooldown_ps, seen)
+        return _Wish(None, 0, seen, not policy.disable_scale_in)
     state = alarm_state(policy.alarm, values)
     seen = f"{policy.name}: alarm {state}" + ("" if latest is None else f", metric {latest:g}")
     if state != "ALARM":
-        return _Wish(policy.name, None, 0, seen)
+        return _Wish(None, 0, seen)
     # Data that is missing and counts as breaching comes without a size: it breaches by nothing.
     value = policy.alarm.threshold if latest is None or values[-1] is None else latest
     out = _step_capacity(policy, value, base_out)
     if out is not None and out > base_out:
-        return _Wish(policy.name, max(out, capacity), policy.cooldown_ps, seen, True)
-    down = _step_capacity(policy, value, base_in)
+        return _Wish(max(out, capacity), policy.cooldown_ps, seen, True)
+    down = _step_capacity(policy, value, capacity)
     if down is None:
-        return _Wish(policy.name, None, 0, f"{seen}, no step covers it")
-    return _Wish(policy.name, min(down, capacity), policy.cooldown_ps, seen)
+        return _Wish(None, 0, f"{seen}, no step covers it")
+    return _Wish(min(down, capacity), policy.cooldown_ps, seen)
 
 
 def decide(state: SageMakerState, snapshot: SageMakerSnapshot, now: int) -> tuple[SageMakerState, Decision]:
@@ -272,7 +268,7 @@ def decide(state: SageMakerState, snapshot: SageMakerSnapshot, now: int) -> tupl
     capacity = snapshot.capacity
     base_out = capacity if out is None else min(out.base, capacity)
     wishes = [
-        _wish(policy, values, capacity, base_out, capacity)
+        _wish(policy, values, capacity, base_out)
         for policy, values in zip(snapshot.policies, snapshot.series, strict=True)
     ]
     text = "alarms say: " + "; ".join(wish.text for wish in wishes)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from simulator.autoscaling import hpa_types as types
 from simulator.autoscaling import wva, wva_tokens
+from simulator.autoscaling.autoscaler import total
 from simulator.autoscaling.exporters import GATEWAY_QUEUE, KV_CACHE_USAGE, NUM_REQUESTS_WAITING
 from simulator.autoscaling.hpa import hpa_spec
 from simulator.autoscaling.hpa_loop import HpaLoop
@@ -114,7 +115,7 @@ class WvaLoop:
         finished = None
         if self._config.scale_to_zero:
             rates = services.metrics.rate(_FINISHED, to_s(self._config.retention_ps), now)
-            finished = sum(rates.values()) if rates else None
+            finished = total(rates)
         snapshot = wva.WvaSnapshot(self._config, (variant,), finished=finished, engine=self._engine)
         if self._config.by_tokens:
             snapshot = replace(snapshot, tokens=self._tokens(now))

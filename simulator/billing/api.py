@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, Self
 
-from simulator.billing.money import nano_usd
+from simulator.billing.money import nano_usd, round_half_up
 
-_AMOUNT_PER_MICRO_USD: Final = 1000 * 10**6
+_TOKEN_PRICES_PER_MICRO_USD: Final = 1000 * 10**6
+"""A token at one nano-dollar per million, so many times."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +31,7 @@ class ApiPrices:
     def bill(self, input_tokens: int, output_tokens: int) -> ApiBill:
         """What so many tokens cost."""
         amount = input_tokens * self.nano_usd_input + output_tokens * self.nano_usd_output
-        micro = (2 * amount + _AMOUNT_PER_MICRO_USD) // (2 * _AMOUNT_PER_MICRO_USD)
-        return ApiBill(input_tokens, output_tokens, micro)
+        return ApiBill(input_tokens, output_tokens, round_half_up(amount, _TOKEN_PRICES_PER_MICRO_USD))
 
 
 @dataclass(frozen=True, slots=True)

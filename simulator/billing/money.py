@@ -19,9 +19,14 @@ def nano_usd(dollars: float) -> int:
     return round(dollars * 1e9)
 
 
+def round_half_up(amount: int, unit: int) -> int:
+    """The nearest whole number of units in an amount; the larger one of two as near."""
+    return (2 * amount + unit) // (2 * unit)
+
+
 def micro_usd(amount: int) -> int:
     """An amount (nano-dollars an hour times picoseconds) in micro-dollars, rounded half up."""
-    return (2 * amount + _AMOUNT_PER_MICRO_USD) // (2 * _AMOUNT_PER_MICRO_USD)
+    return round_half_up(amount, _AMOUNT_PER_MICRO_USD)
 
 
 def usd(micro: int) -> float:

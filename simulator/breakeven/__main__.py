@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -14,7 +13,7 @@ from simulator.breakeven.report import answer, as_data, plot, table
 from simulator.breakeven.study import FleetMode, study
 from simulator.command import plain_endings
 from simulator.records.folder import ResultsFolder
-from simulator.report import style
+from simulator.report.write import png
 from simulator.runs import scenario_text
 from simulator.scenario.load import load_scenario
 
@@ -85,10 +84,7 @@ def main(
                 made, loaded.scenario.name, (api_usd_per_million_input, api_usd_per_million_output)
             )
             results.write_summary(data, scenario_text(loaded))
-            image = io.BytesIO()
-            with style.style():
-                plot(made).savefig(image, format="png", dpi=150, metadata={"Software": None})
-            (results.staging / PLOT_FILE).write_bytes(image.getvalue())
+            (results.staging / PLOT_FILE).write_bytes(png(plot(made)))
             results.publish()
     if not quiet:
         what = "as configured" if mode == "configured" else "the smallest of fixed size that meets the SLO"

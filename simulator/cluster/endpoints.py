@@ -30,10 +30,10 @@ class Endpoints:
 
     def publish(self, pod: Pod, *, at_once: bool = False) -> None:
         """The pod has turned ready."""
-        delay_ps = 0 if at_once else propagation_ps(self._config, self._draws, pod.ordinal, leaving=False)
         if at_once:
             self._list(pod)
         else:
+            delay_ps = propagation_ps(self._config, self._draws, pod.ordinal, leaving=False)
             self._env.call_at(self._env.now + delay_ps, lambda _: self._list(pod))
 
     def suspend(self, pod: Pod) -> None:

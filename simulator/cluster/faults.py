@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from simulator.outcomes import Cause
 from simulator.scenario.faults import Crash, CrashLoop, Partition, Slow, Thermal
+from simulator.scenario.lifecycle import pods_of
 from simulator.units import to_ps
 
 if TYPE_CHECKING:
@@ -105,12 +106,9 @@ class FaultInjector:
             and pod.node is not None
             and (fault.pool is None or pod.node.pool.name == fault.pool)
         ]
-        count = (
-            fault.pods if isinstance(fault.pods, int) else math.ceil(int(fault.pods[:-1]) * len(pods) / 100)
-        )
         purpose = f"fault/{index}/pod"
         pods.sort(key=lambda pod: self._draws.uniform(purpose, pod.ordinal, number))
-        return pods[:count]
+        return pods[: pods_of(fault.pods, len(pods))]
 
     # --- crash loops --------------------------------------------------------------------------------------
 

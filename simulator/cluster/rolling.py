@@ -7,9 +7,10 @@ cleanupUnhealthyReplicas, scaleDownOldReplicaSetsForRollingUpdate), sync.go (sca
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+
+from simulator.scenario.lifecycle import pods_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,15 +27,11 @@ class Bounds:
 
     def resolve(self, replicas: int) -> tuple[int, int]:
         """(surge, unavailable) in pods; both being 0 makes the second 1."""
-        surge = self.max_surge
-        surge_pods = surge if isinstance(surge, int) else math.ceil(int(surge[:-1]) * replicas / 100)
-        unavailable = self.max_unavailable
-        unavailable_pods = (
-            unavailable if isinstance(unavailable, int) else int(unavailable[:-1]) * replicas // 100
-        )
-        if surge_pods == 0 and unavailable_pods == 0:
-            unavailable_pods = 1
-        return surge_pods, min(unavailable_pods, replicas)
+        surge = pods_of(self.max_surge, replicas)
+        unavailable = pods_of(self.max_unavailable, replicas, round_up=False)
+        if surge == 0 and unavailable == 0:
+            unavailable = 1
+        return surge, min(unavailable, replicas)
 
 
 def step(

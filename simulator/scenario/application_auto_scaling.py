@@ -8,7 +8,7 @@ and CloudWatch.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self, TypeVar
 
@@ -243,14 +243,7 @@ def _sourced(document: _PolicyDocument, source: YamlSource, alarms: list[Path]) 
         if high_resolution:
             # The alarms of high-resolution metrics are not published; the same number of 10 s periods for scale-out,
             # the same 15 minutes for scale-in.
-            policy = TargetTracking(
-                policy.name,
-                policy.target,
-                policy.scale_out_cooldown_ps,
-                policy.scale_in_cooldown_ps,
-                policy.disable_scale_in,
-                periods_low=90,
-            )
+            policy = replace(policy, periods_low=90)
         return SourcedPolicy(policy, metric, _HIGH_RESOLUTION_S if high_resolution else 60)
     stepping = document.step_scaling_policy_configuration
     assert stepping is not None

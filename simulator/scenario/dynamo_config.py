@@ -137,11 +137,7 @@ def load_planner_config(path: Path) -> PlannerConfig:
     elif data.optimization_target == "load":
         if up is None or down is None:
             key = "decode_scale_up_kv_rate" if up is None else "decode_scale_down_kv_rate"
-            raise ScenarioError(
-                f"optimization_target load needs {key}",
-                file=source.where(["optimization_target"]),
-                key="optimization_target",
-            )
+            raise refuse("optimization_target", f"optimization_target load needs {key}")
         if up <= down:
             raise refuse("decode_scale_up_kv_rate", f"expected more than decode_scale_down_kv_rate, {down:g}")
     spec = DynamoSpec(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from typing import Annotated
 
@@ -25,6 +24,14 @@ PodCount = Annotated[
 """A number of pods, or a percentage of the replicas such as ``25%``."""
 
 
+def pods_of(value: int | str, replicas: int, *, round_up: bool = True) -> int:
+    """Pods of a `PodCount`: the number, or the percentage of so many replicas."""
+    if isinstance(value, int):
+        return value
+    hundredths = int(value[:-1]) * replicas
+    return -(-hundredths // 100) if round_up else hundredths // 100
+
+
 class DisruptionBudget(Section):
     """A PodDisruptionBudget (policy/v1); drains keep to it, what takes a node by force does not."""
 
@@ -42,9 +49,9 @@ class DisruptionBudget(Section):
     def needed(self, replicas: int) -> int:
         """Ready pods that must stay, of a Deployment of this size."""
         if self.min_available is not None:
-            return _pods(self.min_available, replicas)
+            return pods_of(self.min_available, replicas)
         assert self.max_unavailable is not None
-        return max(0, replicas - _pods(self.max_unavailable, replicas))
+        return max(0, replicas - pods_of(self.max_unavailable, replicas))
 
 
 class DeletionCost(Section):
@@ -52,7 +59,3 @@ class DeletionCost(Section):
 
     interval: PositiveDurationS = 30.0
     """How often; in between the annotation is stale."""
-
-
-def _pods(value: int | str, replicas: int) -> int:
-    return value if isinstance(value, int) else math.ceil(int(value[:-1]) * replicas / 100)

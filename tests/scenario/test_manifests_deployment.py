@@ -3,6 +3,7 @@
 import pytest
 import yaml
 
+from simulator.cluster.rolling import Bounds
 from simulator.scenario.errors import ScenarioError
 from simulator.scenario.manifests import load_deployment
 
@@ -147,7 +148,7 @@ def test_rolling_update_percentages_round_up_for_surge_and_down_for_unavailable(
         spec["strategy"]["rollingUpdate"] = {"maxSurge": surge, "maxUnavailable": unavailable}
 
     rolling = load(change).spec.strategy.rolling_update
-    assert (rolling.surge_pods(replicas), rolling.unavailable_pods(replicas)) == want
+    assert Bounds(rolling.max_surge, rolling.max_unavailable).resolve(replicas) == want
 
 
 def test_a_key_left_empty_is_a_key_not_given(load, refused):

@@ -47,22 +47,6 @@ class RollingUpdate(KubernetesObject):
             raise refuse("may not be 0 when maxSurge is 0", "maxUnavailable")
         return self
 
-    @staticmethod
-    def _pods(value: int | str, replicas: int, round_up: bool) -> int:
-        if isinstance(value, int):
-            return value
-        hundredths = int(value[:-1]) * replicas
-        return -(-hundredths // 100) if round_up else hundredths // 100
-
-    def surge_pods(self, replicas: int) -> int:
-        """Pods above the wanted size; a percentage is rounded up."""
-        return self._pods(self.max_surge, replicas, round_up=True)
-
-    def unavailable_pods(self, replicas: int) -> int:
-        """Pods below the wanted size; a percentage is rounded down, and both being 0 gives 1."""
-        pods = self._pods(self.max_unavailable, replicas, round_up=False)
-        return 1 if pods == 0 and self.surge_pods(replicas) == 0 else pods
-
 
 class DeploymentStrategy(KubernetesObject):
     """How pods are replaced; ``rolling_update`` is None for Recreate."""
