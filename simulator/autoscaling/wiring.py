@@ -66,7 +66,7 @@ def make_autoscalers(loaded: LoadedScenario, services: Services, knowledge: Know
         knowledge: what planners know beside.
 
     Raises:
-        ScenarioError: a policy reads what nothing exports.
+        ScenarioError: a policy reads what nothing exports, or two have the same name.
     """
     for name, exported in loaded.scenario.fleet.autoscaling.scrape.metrics.items():
         if exported not in EXPORTED:
@@ -76,6 +76,10 @@ def make_autoscalers(loaded: LoadedScenario, services: Services, knowledge: Know
             )
     hpas = sum(entry.policy.kind in _OWN_AN_HPA for entry in loaded.policies)
     made = [_make(loaded, entry, services, knowledge, ambiguous=hpas > 1) for entry in loaded.policies]
+    names = [autoscaler.name for autoscaler in made]
+    for index, (entry, name) in enumerate(zip(loaded.policies, names, strict=True)):
+        if name in names[:index]:  # floors, events and scrapes go by it
+            raise loaded.error(f"another policy is called {name!r}: give this one a name", *entry.key, "name")
     if made and not any(autoscaler.writes_size for autoscaler in made):
         made.append(HeldSize(services, initial_replicas(loaded)))
     return made

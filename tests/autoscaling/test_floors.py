@@ -9,6 +9,7 @@ from simulator.autoscaling.floors import CronFloor, Floors, HeldSize
 from simulator.clock import Clock
 from simulator.draws import Draws
 from simulator.scenario.autoscaling import CronFloorPolicy
+from simulator.scenario.errors import ScenarioError
 from simulator.units import to_ps, to_s
 from tests import small
 
@@ -117,3 +118,19 @@ def test_a_floor_under_an_autoscaler(tmp_path):
         results.tables.events.message[results.tables.events.kind == "scale"].tolist()[1]
         == "Scaled up from 1 to 3 by hpa."
     )
+
+
+def test_two_floors_without_a_name_are_told_apart(tmp_path):
+    day = {"kind": "cron-floor", "schedule": [{"start": "0s", "end": "1h", "replicas": 2}]}
+    more = {"kind": "cron-floor", "schedule": [{"start": "0s", "end": "1h", "replicas": 4}]}
+
+    def run(*policies):
+        return small.results(
+            tmp_path, {"fleet": {"replicas": 1, "autoscaling": {"policies": list(policies)}}}
+        )
+
+    with pytest.raises(ScenarioError, match=r"policies\.1\.name: another policy is called 'cron-floor'"):
+        run(day, more)
+    results = run(more, {**day, "name": "day"})
+    assert results.tables.timeline.replicas_desired.max() == 4
+    assert results.tables.timeline.replicas_desired.iloc[-1] == 4
